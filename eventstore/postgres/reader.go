@@ -1,0 +1,100 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/voltrun/voltrun/eventstore"
+)
+
+// EventColumns are the columns of the events table in the order in which ScanEvent reads them.
+const EventColumns = `position, stream_id, version, recorded_at, id, type, schema_version, account_id, actor_kind, actor_id,
+	correlation_id, causation_id, headers, data`
+
+// readPage is how many events one round trip of ReadStream and ReadAll fetches.
+const readPage = 1000
+
+// ScanEvent reads one row of EventColumns. It is a pgx.RowToFunc.
+func ScanEvent(row pgx.CollectableRow) (eventstore.Event, error) {
+	var e eventstore.Event
+	var account, actor, correlation, causation pgtype.UUID
+	var stream, id pgtype.UUID
+	var headers []byte
+	err := row.Scan(&e.Position, &stream, &e.Version, &e.RecordedAt, &id, &e.Type, &e.SchemaVersion, &account,
+		&e.Actor.Kind, &actor, &correlation, &causation, &headers, &e.Data)
+	if err != nil {
+		return e, fmt.Errorf("read an event's row: %w", err)
+	}
+	if headers != nil {
+		if err := json.Unmarshal(headers, &e.Headers); err != nil {
+			return e, fmt.Errorf("read the headers of event %d: %w", e.Position, err)
+		}
+	}
+	e.StreamID, e.ID = stream.Bytes, id.Bytes
+	e.AccountID, e.Actor.ID, e.CorrelationID, e.CausationID = account.Bytes, actor.Bytes, correlation.Bytes, causation.Bytes
+	e.RecordedAt = e.RecordedAt.UTC()
+	return e, nil
+}
+
+// ReadStream implements eventstore.Store.
+func (s *Store) ReadStream(ctx context.Context, streamID uuid.UUID, afterVersion int) iter.Seq2[eventstore.Event, error] {
+	const query = "select " + EventColumns + " from events where stream_id = $1 and version > $2 order by version limit $3"
+	return pages(func(last *eventstore.Event) ([]eventstore.Event, error) {
+		if last != nil {
+			afterVersion = last.Version
+		}
+		return s.collect(ctx, query, streamID, afterVersion, readPage)
+	})
+}
+
+// ReadAll implements eventstore.Store.
+func (s *Store) ReadAll(ctx context.Context, after eventstore.Position) iter.Seq2[eventstore.Event, error] {
+	const query = "select " + EventColumns + " from events where position > $1 order by position limit $2"
+	return pages(func(last *eventstore.Event) ([]eventstore.Event, error) {
+		if last != nil {
+			after = last.Position
+		}
+		return s.collect(ctx, query, after, readPage)
+	})
+}
+
+func (s *Store) collect(ctx context.Context, query string, args ...any) ([]eventstore.Event, error) {
+	rows, err := s.pool.Query(ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read the log: %w", err)
+	}
+	events, err := pgx.CollectRows(rows, ScanEvent)
+	if err != nil {
+		return nil, fmt.Errorf("read the log: %w", err)
+	}
+	return events, nil
+}
+
+// pages yields the events of page after page until one comes back short.
+func pages(next func(last *eventstore.Event) ([]eventstore.Event, error)) iter.Seq2[eventstore.Event, error] {
+	return func(yield func(eventstore.Event, error) bool) {
+		var last *eventstore.Event
+		for {
+			page, err := next(last)
+			if err != nil {
+				yield(eventstore.Event{}, err)
+				return
+			}
+			for _, e := range page {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			if len(page) < readPage {
+				return
+			}
+			last = &page[len(page)-1]
+		}
+	}
+}

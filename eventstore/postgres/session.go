@@ -1,0 +1,196 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/voltrun/voltrun/eventstore"
+)
+
+// fallbackInterval is how often an idle process looks whether a notification was lost. It is the guarantee behind
+// NOTIFY, which is only a hint.
+const fallbackInterval = 5 * time.Second
+
+// session is the process's one long-lived connection. It listens for the appends of other processes, and it holds the
+// process's lease: an advisory lock that Postgres gives back by itself when the process is gone, however it ended.
+// A lease therefore costs no heartbeat.
+type session struct {
+	config    *pgx.ConnConfig
+	processID uuid.UUID
+	logger    *slog.Logger
+	writerPID atomic.Uint32 // the backend whose notifications are our own, and already known
+
+	mu      sync.Mutex
+	wakeups map[chan struct{}]struct{}
+
+	cancel  context.CancelFunc
+	stopped chan struct{}
+}
+
+func startSession(ctx context.Context, config *pgx.ConnConfig, processID uuid.UUID, logger *slog.Logger) (*session, error) {
+	s := &session{
+		config: config.Copy(), processID: processID, logger: logger,
+		wakeups: map[chan struct{}]struct{}{}, stopped: make(chan struct{}),
+	}
+	s.config.RuntimeParams["application_name"] = "voltrun session"
+	conn, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.cancel = cancel
+	go s.run(running, conn)
+	return s, nil
+}
+
+func (s *session) stop() {
+	s.cancel()
+	<-s.stopped
+}
+
+// Subscribe returns a channel that holds a token whenever events may have been appended since the token was last
+// taken: the token stays, so that an append between a look at the log and the wait is not missed. cancel ends it.
+func (s *Store) Subscribe() (wake <-chan struct{}, cancel func()) { return s.session.subscribe() }
+
+func (s *session) subscribe() (<-chan struct{}, func()) {
+	c := make(chan struct{}, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wakeups[c] = struct{}{}
+	return c, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.wakeups, c)
+	}
+}
+
+// committed is told of every batch of this process's own writer.
+func (s *session) committed(writerPID uint32) {
+	s.writerPID.Store(writerPID)
+	s.wakeAll()
+}
+
+func (s *session) wakeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.wakeups {
+		select {
+		case c <- struct{}{}:
+		default: // there is a token already
+		}
+	}
+}
+
+func (s *session) run(ctx context.Context, conn *pgx.Conn) {
+	defer close(s.stopped)
+	for {
+		err := s.listen(ctx, conn)
+		closeNow(conn)
+		if ctx.Err() != nil {
+			return
+		}
+		s.logger.Warn("the session with the log broke; reconnecting", "error", err)
+		if conn = s.reconnect(ctx); conn == nil {
+			return
+		}
+		s.wakeAll() // whatever was notified in between is lost
+	}
+}
+
+// listen wakes everybody when another process appends, until the connection breaks or ctx ends.
+func (s *session) listen(ctx context.Context, conn *pgx.Conn) error {
+	var known eventstore.Position
+	for {
+		waiting, cancel := context.WithTimeout(ctx, fallbackInterval)
+		notification, err := conn.WaitForNotification(waiting)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil && notification.PID != s.writerPID.Load():
+			s.wakeAll()
+		case err == nil:
+		case pgconn.Timeout(err):
+			if known, err = s.checkHead(ctx, conn, known); err != nil {
+				return err
+			}
+		default:
+			return err
+		}
+	}
+}
+
+// checkHead wakes everybody when the log has grown since the last check.
+func (s *session) checkHead(ctx context.Context, conn *pgx.Conn, known eventstore.Position) (eventstore.Position, error) {
+	var head eventstore.Position
+	if err := conn.QueryRow(ctx, "select position from head").Scan(&head); err != nil {
+		return known, err
+	}
+	if head != known {
+		s.wakeAll()
+	}
+	return head, nil
+}
+
+func (s *session) connect(ctx context.Context) (*pgx.Conn, error) {
+	conn, err := pgx.ConnectConfig(ctx, s.config)
+	if err != nil {
+		return nil, err
+	}
+	_, listenErr := conn.Exec(ctx, "listen "+channel)
+	_, lockErr := conn.Exec(ctx, "select pg_advisory_lock($1)", leaseKey(s.processID))
+	if err := errors.Join(listenErr, lockErr); err != nil {
+		closeNow(conn)
+		return nil, err
+	}
+	return conn, nil
+}
+
+func (s *session) reconnect(ctx context.Context) *pgx.Conn {
+	for delay := 10 * time.Millisecond; ; delay = min(2*delay, maxReconnectIn) {
+		conn, err := s.connect(ctx)
+		if err == nil {
+			return conn
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(delay):
+		}
+	}
+}
+
+// Alive tells whether a process holds its lease: whether it is connected to this database now. A process that lives may
+// seem gone for the moment that it needs to reconnect after the database was restarted.
+func (s *Store) Alive(ctx context.Context, processID uuid.UUID) (bool, error) {
+	key := uint64(leaseKey(processID))
+	var alive bool
+	err := s.pool.QueryRow(ctx, `
+		select exists (select from pg_locks
+			where locktype = 'advisory' and objsubid = 1 and granted and classid = $1 and objid = $2
+			  and database = (select oid from pg_database where datname = current_database()))`,
+		uint32(key>>32), uint32(key)).Scan(&alive)
+	if err != nil {
+		return false, fmt.Errorf("look up the lease of process %s: %w", processID, err)
+	}
+	return alive, nil
+}
+
+// leaseKey is the process's advisory lock: the half of its id that is random in every version of UUIDs.
+func leaseKey(processID uuid.UUID) int64 { return int64(binary.BigEndian.Uint64(processID[8:])) }
+
+func closeNow(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx) // broken, or no longer wanted
+}

@@ -1,0 +1,127 @@
+// Package postgres keeps VoltRun's log in Postgres.
+//
+// Appends from the whole process go through one writer on one connection, which commits them in groups: one statement
+// and one round trip a group, under an advisory lock that also orders the groups of several processes. That is what
+// makes positions dense without a queue at the head row, and what makes many small appends share one flush.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/voltrun/voltrun/eventstore"
+)
+
+// Store is the log in Postgres. It implements eventstore.Store and eventstore.Vault.
+type Store struct {
+	pool    *pgxpool.Pool
+	writer  *writer
+	session *session
+}
+
+var (
+	_ eventstore.Store = (*Store)(nil)
+	_ eventstore.Vault = (*Store)(nil)
+)
+
+// Open connects to a migrated database and starts the writer and the session. processID names this process in its
+// lease, see Store.Alive. Close must be called in the end.
+func Open(ctx context.Context, dsn string, processID uuid.UUID, logger *slog.Logger) (*Store, error) {
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("parse the database address: %w", err)
+	}
+	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		scanTimesInUTC(conn.TypeMap())
+		return nil
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the database: %w", err)
+	}
+	session, err := startSession(ctx, config.ConnConfig, processID, logger)
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("connect to the database: %w", err)
+	}
+	return &Store{pool: pool, session: session, writer: startWriter(config.ConnConfig, session.committed, logger)}, nil
+}
+
+// scanTimesInUTC makes read times the same whatever the host's time zone is.
+func scanTimesInUTC(types *pgtype.Map) {
+	types.RegisterType(&pgtype.Type{
+		Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
+	})
+}
+
+// Close waits for the appends that were accepted, then closes every connection. Later calls fail with
+// eventstore.ErrClosed. It may be called twice.
+func (s *Store) Close() {
+	s.writer.stop()
+	s.session.stop()
+	s.pool.Close()
+}
+
+// Pool is the connection pool for reads: the log's own, the projections' and the health check's.
+func (s *Store) Pool() *pgxpool.Pool { return s.pool }
+
+// Ping tells whether the database answers.
+func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
+
+// Append implements eventstore.Store.
+func (s *Store) Append(ctx context.Context, writes ...eventstore.Write) (eventstore.Position, error) {
+	if err := eventstore.CheckWrites(writes); err != nil {
+		return 0, err
+	}
+	return s.writer.append(ctx, writes)
+}
+
+// Head implements eventstore.Store.
+func (s *Store) Head(ctx context.Context) (eventstore.Position, error) {
+	var head eventstore.Position
+	err := s.pool.QueryRow(ctx, "select position from head").Scan(&head)
+	if err != nil {
+		return 0, fmt.Errorf("read the head of the log: %w", err)
+	}
+	return head, nil
+}
+
+// Put implements eventstore.Vault.
+func (s *Store) Put(ctx context.Context, owner uuid.UUID, name string, secret []byte) error {
+	_, err := s.pool.Exec(ctx, `
+		insert into vault (owner, name, secret) values ($1, $2, $3)
+		on conflict (owner, name) do update set secret = excluded.secret`, owner, name, secret)
+	if err != nil {
+		return fmt.Errorf("store the %s of %s: %w", name, owner, err)
+	}
+	return nil
+}
+
+// Get implements eventstore.Vault.
+func (s *Store) Get(ctx context.Context, owner uuid.UUID, name string) ([]byte, error) {
+	var secret []byte
+	err := s.pool.QueryRow(ctx, "select secret from vault where owner = $1 and name = $2", owner, name).Scan(&secret)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, eventstore.ErrNoSecret
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the %s of %s: %w", name, owner, err)
+	}
+	return secret, nil
+}
+
+// Forget implements eventstore.Vault.
+func (s *Store) Forget(ctx context.Context, owner uuid.UUID) error {
+	if _, err := s.pool.Exec(ctx, "delete from vault where owner = $1", owner); err != nil {
+		return fmt.Errorf("forget the secrets of %s: %w", owner, err)
+	}
+	return nil
+}

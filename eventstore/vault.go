@@ -1,0 +1,22 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+)
+
+// Vault keeps what must never stand in the log because it has to be forgettable: password hashes, later data keys. It
+// is the only durable state beside the log; what it holds is overwritten and deleted in place.
+type Vault interface {
+	// Put stores a secret of an owner under a name, replacing what was there.
+	Put(ctx context.Context, owner uuid.UUID, name string, secret []byte) error
+	// Get returns a secret, or ErrNoSecret.
+	Get(ctx context.Context, owner uuid.UUID, name string) ([]byte, error)
+	// Forget deletes every secret of an owner.
+	Forget(ctx context.Context, owner uuid.UUID) error
+}
+
+// ErrNoSecret answers for a secret that was never there or was forgotten.
+var ErrNoSecret = errors.New("the vault has no such secret")

@@ -1,0 +1,45 @@
+package projections
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+
+	"github.com/voltrun/voltrun/domain"
+)
+
+// Account is a person as the API shows them.
+type Account struct {
+	ID    uuid.UUID `json:"id" db:"id"`
+	Email string    `json:"email" db:"email"`
+	Name  string    `json:"name" db:"name"`
+}
+
+var accountsTable = &Table{Name: "accounts", Columns: []Column{
+	{"id", "uuid"}, {"email", "text"}, {"name", "text"}, {"created_at", "timestamptz"},
+}}
+
+var accountsProjection = &Projection{
+	Name: "accounts", Version: 1, Tables: []*Table{accountsTable},
+	DDL: `create table accounts (
+		id         uuid        not null primary key,
+		email      text        not null,
+		name       text        not null,
+		created_at timestamptz not null
+	)`,
+	Types: types(domain.AccountRegistered{}),
+	Fold: func(r Recorded, c *Changes) {
+		if e, ok := r.Fact.(domain.AccountRegistered); ok {
+			c.Insert(accountsTable, e.AccountID, Row{"email": e.Email, "name": e.Name, "created_at": r.RecordedAt})
+		}
+	},
+}
+
+// Accounts reads the accounts.
+type Accounts struct{ db Querier }
+
+// Get returns an account, or a domain.NotFound error.
+func (a Accounts) Get(ctx context.Context, id uuid.UUID) (Account, error) {
+	return one[Account](ctx, a.db, domain.Errorf(domain.NotFound, "There is no account %s.", id),
+		"select id, email, name from accounts where id = $1", id)
+}

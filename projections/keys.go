@@ -1,0 +1,73 @@
+package projections
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/voltrun/voltrun/domain"
+)
+
+// Key is an API key as the API shows it: neither the key nor its hash.
+type Key struct {
+	ID        uuid.UUID  `json:"id" db:"id"`
+	AccountID uuid.UUID  `json:"user_id" db:"account_id"`
+	Name      string     `json:"name" db:"name"`
+	Prefix    string     `json:"prefix" db:"prefix"`
+	CreatedAt time.Time  `json:"created_at" db:"created_at"`
+	LastUsed  *time.Time `json:"last_used,omitempty" db:"last_used"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty" db:"expires_at"`
+}
+
+var keysTable = &Table{Name: "keys", Columns: []Column{
+	{"id", "uuid"}, {"account_id", "uuid"}, {"created_position", "bigint"}, {"name", "text"}, {"prefix", "text"}, {"hash", "bytea"},
+	{"created_at", "timestamptz"}, {"last_used", "timestamptz"}, {"expires_at", "timestamptz"},
+}}
+
+var keysProjection = &Projection{
+	Name: "keys", Version: 1, Tables: []*Table{keysTable},
+	DDL: `create table keys (
+		id               uuid        not null primary key,
+		account_id       uuid        not null,
+		created_position bigint      not null,
+		name             text        not null,
+		prefix           text        not null,
+		hash             bytea       not null unique,
+		created_at       timestamptz not null,
+		last_used        timestamptz,
+		expires_at       timestamptz
+	);
+	create index keys_newest_first on keys (account_id, created_position desc)`,
+	Types: types(domain.KeyCreated{}, domain.KeyUsed{}, domain.KeyDeleted{}),
+	Fold: func(r Recorded, c *Changes) {
+		switch e := r.Fact.(type) {
+		case domain.KeyCreated:
+			c.Insert(keysTable, e.KeyID, Row{
+				"account_id": e.AccountID, "created_position": r.Position, "name": e.Name, "prefix": e.Prefix, "hash": e.Hash,
+				"created_at": r.RecordedAt, "expires_at": e.ExpiresAt,
+			})
+		case domain.KeyUsed:
+			c.Update(keysTable, r.StreamID, Row{"last_used": e.At})
+		case domain.KeyDeleted:
+			c.Delete(keysTable, r.StreamID)
+		}
+	},
+}
+
+// Keys reads the API keys.
+type Keys struct{ db Querier }
+
+const keyColumns = "id, account_id, name, prefix, created_at, last_used, expires_at"
+
+// List returns an account's keys, newest first.
+func (k Keys) List(ctx context.Context, accountID uuid.UUID) ([]Key, error) {
+	return many[Key](ctx, k.db, "select "+keyColumns+" from keys where account_id = $1 order by created_position desc", accountID)
+}
+
+// ByHash returns the key with that SHA-256, expired or not, or a domain.Unauthorized error. The look-up goes by a hash
+// of 256 random bits, so its timing tells nothing about any other key.
+func (k Keys) ByHash(ctx context.Context, hash []byte) (Key, error) {
+	return one[Key](ctx, k.db, domain.Errorf(domain.Unauthorized, "The API key is not valid. It may have been deleted."),
+		"select "+keyColumns+" from keys where hash = $1", hash)
+}

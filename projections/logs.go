@@ -1,0 +1,48 @@
+package projections
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+
+	"github.com/voltrun/voltrun/domain"
+)
+
+// ExecutionLogs is what an execution printed, as the API shows it.
+type ExecutionLogs struct {
+	ExecutionID uuid.UUID              `json:"execution_id" db:"execution_id"`
+	Logs        string                 `json:"logs" db:"logs"` // lines in the order in which they were written, each with its newline
+	Status      domain.ExecutionStatus `json:"status" db:"status"`
+}
+
+// A line's own key is its position; the primary key leads with the execution because lines are read by execution.
+var logsTable = &Table{Name: "execution_logs", Columns: []Column{
+	{"position", "bigint"}, {"execution_id", "uuid"}, {"stream", "text"}, {"text", "text"}, {"written_at", "timestamptz"},
+}}
+
+var logsProjection = &Projection{
+	Name: "logs", Version: 1, Tables: []*Table{logsTable},
+	DDL: `create table execution_logs (
+		execution_id uuid        not null,
+		position     bigint      not null,
+		stream       text        not null,
+		text         text        not null,
+		written_at   timestamptz not null,
+		primary key (execution_id, position)
+	)`,
+	Types: types(domain.ExecutionLogLine{}),
+	Fold: func(r Recorded, c *Changes) {
+		if e, ok := r.Fact.(domain.ExecutionLogLine); ok {
+			c.Insert(logsTable, r.Position, Row{"execution_id": r.StreamID, "stream": e.Stream, "text": e.Text, "written_at": e.At})
+		}
+	},
+}
+
+// Logs reads what executions printed.
+type Logs struct{ db Querier }
+
+// Get returns the log of an account's execution so far, or a domain.NotFound error when it has no such execution.
+func (l Logs) Get(ctx context.Context, accountID, executionID uuid.UUID) (ExecutionLogs, error) {
+	return one[ExecutionLogs](ctx, l.db, noExecution(executionID),
+		"select id as execution_id, "+logsColumn+", status from executions x where id = $1 and account_id = $2", executionID, accountID)
+}
