@@ -42,20 +42,17 @@ func All() []*Projection {
 	return []*Projection{accountsProjection, functionsProjection, executionsProjection, logsProjection, keysProjection}
 }
 
-// FoldPage folds a page of events, in order, into the changes that it makes.
-func (p *Projection) FoldPage(codec *eventstore.Codec, page []eventstore.Event) (*Changes, error) {
-	changes := NewChanges()
-	for _, e := range page {
-		if !slices.Contains(p.Types, e.Type) {
-			continue
-		}
-		fact, err := codec.Decode(e.NewEvent)
-		if err != nil {
-			return nil, &EventError{Position: e.Position, Err: err}
-		}
-		p.Fold(Recorded{Event: e, Fact: fact}, changes)
+// FoldEvent adds what an event does to the tables. The events of a page are folded one by one, in order.
+func (p *Projection) FoldEvent(codec *eventstore.Codec, e eventstore.Event, changes *Changes) error {
+	if !slices.Contains(p.Types, e.Type) {
+		return nil
 	}
-	return changes, nil
+	fact, err := codec.Decode(e.NewEvent)
+	if err != nil {
+		return &EventError{Position: e.Position, Err: err}
+	}
+	p.Fold(Recorded{Event: e, Fact: fact}, changes)
+	return nil
 }
 
 // EventError says at which event a projection failed.
