@@ -19,6 +19,9 @@ const KeyPrefix = "vr_"
 // keyShown is how many characters of a key stay visible after its creation.
 const keyShown = 12
 
+// PrefixOfKey returns the part of an API key that is no secret.
+func PrefixOfKey(key string) string { return key[:min(keyShown, len(key))] }
+
 // HashKey is the form in which API keys are stored and looked up.
 func HashKey(key string) []byte {
 	sum := sha256.Sum256([]byte(key))
@@ -41,7 +44,7 @@ func (h CreateKeyHandler) Handle(ctx context.Context, origin Origin, accountID u
 	var secret [32]byte
 	_, _ = rand.Read(secret[:]) // never fails, by its contract
 	key := NewKey{ID: h.journal.newID(), Key: KeyPrefix + hex.EncodeToString(secret[:])}
-	key.Prefix = key.Key[:keyShown]
+	key.Prefix = PrefixOfKey(key.Key)
 	cmd := domain.CreateKey{
 		KeyID: key.ID, AccountID: accountID, Name: name, Prefix: key.Prefix, Hash: HashKey(key.Key), ExpiresAt: expiresAt, Now: h.journal.now(),
 	}

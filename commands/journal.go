@@ -22,27 +22,44 @@ type journal struct {
 	newID func() uuid.UUID
 }
 
-// load folds a stream. version is the number of events that it has.
-func load[S domain.State[S]](ctx context.Context, j *journal, streamID uuid.UUID) (state S, version int, err error) {
+// history is a stream as a command sees it.
+type history[S any] struct {
+	state   S
+	version int              // how many events it has
+	first   eventstore.Event // zero for a stream without events
+}
+
+// causes is what events carry that follow from a stream's first event, by whoever acts on it.
+func (h history[S]) causes(actor domain.Actor) eventstore.Metadata {
+	return eventstore.Metadata{
+		AccountID: h.first.AccountID, Actor: actor, CorrelationID: h.first.CorrelationID, CausationID: h.first.ID,
+	}
+}
+
+// load folds a stream.
+func load[S domain.State[S]](ctx context.Context, j *journal, streamID uuid.UUID) (history[S], error) {
 	return loadUntil[S](ctx, j, streamID, 0)
 }
 
 // loadUntil folds a stream up to and including an event version; 0 means all of it.
-func loadUntil[S domain.State[S]](ctx context.Context, j *journal, streamID uuid.UUID, until int) (state S, version int, err error) {
+func loadUntil[S domain.State[S]](ctx context.Context, j *journal, streamID uuid.UUID, until int) (h history[S], err error) {
 	for stored, err := range j.store.ReadStream(ctx, streamID, 0) {
 		if err != nil {
-			return state, 0, err
+			return h, err
 		}
 		event, err := j.codec.Decode(stored.NewEvent)
 		if err != nil {
-			return state, 0, fmt.Errorf("load stream %s: %w", streamID, err)
+			return h, fmt.Errorf("load stream %s: %w", streamID, err)
 		}
-		state, version = state.Evolve(event), stored.Version
-		if version == until {
+		if h.version == 0 {
+			h.first = stored
+		}
+		h.state, h.version = h.state.Evolve(event), stored.Version
+		if h.version == until {
 			break
 		}
 	}
-	return state, version, nil
+	return h, nil
 }
 
 // decide loads a stream, lets the command decide on it and appends the decision, again if somebody else was faster.
@@ -52,15 +69,15 @@ func decide[S domain.State[S]](
 	ctx context.Context, j *journal, meta eventstore.Metadata, streamID uuid.UUID, decide func(S) ([]domain.Event, error),
 ) (eventstore.Position, error) {
 	for range maxAttempts {
-		state, version, err := load[S](ctx, j, streamID)
+		h, err := load[S](ctx, j, streamID)
 		if err != nil {
 			return 0, err
 		}
-		events, refusal := decide(state)
+		events, refusal := decide(h.state)
 		if len(events) == 0 {
 			return 0, refusal
 		}
-		write, err := j.write(streamID, version, meta, events...)
+		write, err := j.write(streamID, h.version, meta, events...)
 		if err != nil {
 			return 0, err
 		}

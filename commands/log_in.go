@@ -28,11 +28,11 @@ func (h LogInHandler) Handle(ctx context.Context, origin Origin, email, password
 	if utf8.RuneCountInString(password) > domain.MaxPasswordLength {
 		return Login{}, ErrWrongLogin
 	}
-	reservation, _, err := load[domain.EmailReservation](ctx, h.journal, emailStream(email))
+	reservation, err := load[domain.EmailReservation](ctx, h.journal, emailStream(email))
 	if err != nil {
 		return Login{}, err
 	}
-	hash, err := h.vault.Get(ctx, reservation.AccountID, passwordSecret)
+	hash, err := h.vault.Get(ctx, reservation.state.AccountID, passwordSecret)
 	if err != nil && !errors.Is(err, eventstore.ErrNoSecret) {
 		return Login{}, err
 	}
@@ -43,11 +43,11 @@ func (h LogInHandler) Handle(ctx context.Context, origin Origin, email, password
 	if !ok {
 		return Login{}, ErrWrongLogin
 	}
-	return h.openSession(ctx, origin, reservation.AccountID)
+	return h.openSession(ctx, origin, reservation.state.AccountID)
 }
 
 func (h LogInHandler) openSession(ctx context.Context, origin Origin, accountID uuid.UUID) (Login, error) {
-	account, _, err := load[domain.Account](ctx, h.journal, accountID)
+	account, err := load[domain.Account](ctx, h.journal, accountID)
 	if err != nil {
 		return Login{}, err
 	}
@@ -58,5 +58,5 @@ func (h LogInHandler) openSession(ctx context.Context, origin Origin, accountID 
 	if err != nil {
 		return Login{}, err
 	}
-	return Login{Account: account, SessionID: token.sessionID, RefreshToken: token.String(), Position: position}, nil
+	return Login{Account: account.state, SessionID: token.sessionID, RefreshToken: token.String(), Position: position}, nil
 }

@@ -26,20 +26,20 @@ func (h RefreshSessionHandler) BySession(ctx context.Context, origin Origin, ses
 }
 
 func (h RefreshSessionHandler) refresh(ctx context.Context, origin Origin, sessionID uuid.UUID, presented []byte) (Login, error) {
-	session, _, err := load[domain.Session](ctx, h.journal, sessionID)
+	session, err := load[domain.Session](ctx, h.journal, sessionID)
 	if err != nil {
 		return Login{}, err
 	}
-	account, _, err := load[domain.Account](ctx, h.journal, session.AccountID)
+	account, err := load[domain.Account](ctx, h.journal, session.state.AccountID)
 	if err != nil {
 		return Login{}, err
 	}
 	successor := newRefreshToken(sessionID)
 	cmd := domain.RefreshSession{Presented: presented, Successor: successor.hash(), Now: h.journal.now()}
-	origin.Actor = domain.Actor{Kind: domain.ActorUser, ID: session.AccountID}
-	position, err := decide(ctx, h.journal, origin.metadata(session.AccountID), sessionID, cmd.Decide)
+	origin.Actor = domain.Actor{Kind: domain.ActorUser, ID: session.state.AccountID}
+	position, err := decide(ctx, h.journal, origin.metadata(session.state.AccountID), sessionID, cmd.Decide)
 	if err != nil {
 		return Login{}, err
 	}
-	return Login{Account: account, SessionID: sessionID, RefreshToken: successor.String(), Position: position}, nil
+	return Login{Account: account.state, SessionID: sessionID, RefreshToken: successor.String(), Position: position}, nil
 }

@@ -63,15 +63,15 @@ func (h RegisterAccountHandler) reserveEmail(ctx context.Context, origin Origin,
 		return eventstore.Write{}, err
 	}
 	stream := emailStream(cmd.Email)
-	reservation, version, err := load[domain.EmailReservation](ctx, h.journal, stream)
+	reservation, err := load[domain.EmailReservation](ctx, h.journal, stream)
 	if err != nil {
 		return eventstore.Write{}, err
 	}
-	events, err := cmd.Decide(reservation)
+	events, err := cmd.Decide(reservation.state)
 	if err != nil {
 		return eventstore.Write{}, err
 	}
-	return h.journal.write(stream, version, origin.metadata(cmd.AccountID), events...)
+	return h.journal.write(stream, reservation.version, origin.metadata(cmd.AccountID), events...)
 }
 
 func (h RegisterAccountHandler) open(ctx context.Context, origin Origin, cmd domain.RegisterAccount, reserve eventstore.Write) (Login, error) {

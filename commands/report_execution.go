@@ -11,13 +11,11 @@ type ReportExecutionHandler struct{ journal *journal }
 
 // Handle records lines and, when end is not nil, how the execution ended. It answers domain.ErrNotRunning when the
 // execution is not the worker's any more: nothing was written, and nothing that the worker says will be.
-//
-// ctx is not heeded once the report is on its way, so that a report which was written is never believed lost and
-// written again.
-func (h ReportExecutionHandler) Handle(ctx context.Context, attempt *Attempt, lines []domain.ExecutionLogLine, end domain.Event) error {
-	events, err := domain.ReportExecution{WorkerID: attempt.Execution.WorkerID, Lines: lines, End: end}.Decide(attempt.Execution)
+func (h ReportExecutionHandler) Handle(ctx context.Context, attempt *domain.Attempt, lines []domain.ExecutionLogLine, end domain.Event) error {
+	workerID := attempt.Execution.WorkerID
+	events, err := domain.ReportExecution{WorkerID: workerID, Lines: lines, End: end}.Decide(attempt.Execution)
 	if err != nil || len(events) == 0 {
 		return err
 	}
-	return attempt.append(context.WithoutCancel(ctx), h.journal, domain.ErrNotRunning, events...)
+	return h.journal.advance(ctx, attempt, workerID, domain.ErrNotRunning, events...)
 }

@@ -49,6 +49,18 @@ type Execution struct {
 	WorkerID        uuid.UUID // who claimed it
 }
 
+// Attempt is a worker's hold on an execution. Version is how many events the execution has, as far as the worker knows;
+// what it writes is written at this version, so that a worker which has lost its hold cannot write any more.
+type Attempt struct {
+	Execution Execution
+	Function  Function // as it was when the execution was requested
+	Version   int
+
+	// What the events that the worker writes stem from.
+	RequestEventID uuid.UUID // the ExecutionRequested
+	CorrelationID  uuid.UUID // the request in which it was asked for
+}
+
 // LogStream says where a line was printed.
 type LogStream string
 

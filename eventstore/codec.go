@@ -10,6 +10,8 @@ import (
 	"github.com/voltrun/voltrun/domain"
 )
 
+//go:generate go run ../docs/generate/events.go
+
 // Upcaster turns the JSON of one schema version of an event into the next one's.
 type Upcaster func(data json.RawMessage) (json.RawMessage, error)
 

@@ -54,7 +54,7 @@ var executionsTable = &Table{Name: "executions", Columns: []Column{
 }}
 
 var executionsProjection = &Projection{
-	Name: "executions", Version: 1, Tables: []*Table{executionsTable},
+	Name: "executions", Version: 1, Tables: []*Table{executionsTable, logsTable},
 	// Input and output are bytea because they may hold \u0000, which Postgres's JSON types refuse.
 	DDL: `create table executions (
 		id               uuid        not null primary key,
@@ -80,9 +80,11 @@ var executionsProjection = &Projection{
 	create index executions_newest_first on executions (account_id, created_position desc);
 	create index executions_of_function on executions (function_id, created_position desc);
 	create index executions_by_status on executions (account_id, status, created_position desc);
-	create index executions_running on executions (worker_id) where status = 'running'`,
-	Types: types(domain.ExecutionRequested{}, domain.ExecutionStarted{}, domain.ExecutionCompleted{}, domain.ExecutionFailed{}),
-	Fold:  foldExecution,
+	create index executions_running on executions (worker_id) where status = 'running';
+	` + logsDDL,
+	Types: types(domain.ExecutionRequested{}, domain.ExecutionStarted{}, domain.ExecutionLogLine{},
+		domain.ExecutionCompleted{}, domain.ExecutionFailed{}),
+	Fold: foldExecution,
 }
 
 func foldExecution(r Recorded, c *Changes) {
@@ -97,6 +99,8 @@ func foldExecution(r Recorded, c *Changes) {
 		c.Update(executionsTable, r.StreamID, Row{
 			"status": domain.ExecutionRunning, "worker_id": optional(e.WorkerID), "started_at": r.RecordedAt,
 		})
+	case domain.ExecutionLogLine:
+		foldLogLine(r, e, c)
 	case domain.ExecutionCompleted:
 		c.Update(executionsTable, r.StreamID, Row{
 			"status": domain.ExecutionSuccess, "output": []byte(e.Output), "duration_ms": e.DurationMS, "memory_used": e.MemoryMB,
@@ -224,7 +228,7 @@ type Running struct {
 	WorkerID    uuid.UUID `db:"worker_id"`
 }
 
-// Running returns the executions of all accounts that workers other than this one hold, in no order.
-func (x Executions) Running(ctx context.Context, except uuid.UUID) ([]Running, error) {
-	return many[Running](ctx, x.db, "select id, worker_id from executions where status = 'running' and worker_id <> $1", except)
+// Running returns the executions of all accounts that workers hold, in no order.
+func (x Executions) Running(ctx context.Context) ([]Running, error) {
+	return many[Running](ctx, x.db, "select id, worker_id from executions where status = 'running'")
 }

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"crypto/subtle"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,12 +34,13 @@ var keysProjection = &Projection{
 		created_position bigint      not null,
 		name             text        not null,
 		prefix           text        not null,
-		hash             bytea       not null unique,
+		hash             bytea       not null,
 		created_at       timestamptz not null,
 		last_used        timestamptz,
 		expires_at       timestamptz
 	);
-	create index keys_newest_first on keys (account_id, created_position desc)`,
+	create index keys_newest_first on keys (account_id, created_position desc);
+	create index keys_by_prefix on keys (prefix)`,
 	Types: types(domain.KeyCreated{}, domain.KeyUsed{}, domain.KeyDeleted{}),
 	Fold: func(r Recorded, c *Changes) {
 		switch e := r.Fact.(type) {
@@ -65,9 +67,21 @@ func (k Keys) List(ctx context.Context, accountID uuid.UUID) ([]Key, error) {
 	return many[Key](ctx, k.db, "select "+keyColumns+" from keys where account_id = $1 order by created_position desc", accountID)
 }
 
-// ByHash returns the key with that SHA-256, expired or not, or a domain.Unauthorized error. The look-up goes by a hash
-// of 256 random bits, so its timing tells nothing about any other key.
-func (k Keys) ByHash(ctx context.Context, hash []byte) (Key, error) {
-	return one[Key](ctx, k.db, domain.Errorf(domain.Unauthorized, "The API key is not valid. It may have been deleted."),
-		"select "+keyColumns+" from keys where hash = $1", hash)
+// Find returns the key with this prefix and this SHA-256, expired or not, or a domain.Unauthorized error. Only the
+// prefix, which is no secret, is looked up; the hash is compared in constant time.
+func (k Keys) Find(ctx context.Context, prefix string, hash []byte) (Key, error) {
+	type candidate struct {
+		Key
+		Hash []byte `db:"hash"`
+	}
+	candidates, err := many[candidate](ctx, k.db, "select "+keyColumns+", hash from keys where prefix = $1", prefix)
+	if err != nil {
+		return Key{}, err
+	}
+	for _, c := range candidates {
+		if subtle.ConstantTimeCompare(c.Hash, hash) == 1 {
+			return c.Key, nil
+		}
+	}
+	return Key{}, domain.Errorf(domain.Unauthorized, "The API key is not valid. It may have been deleted.")
 }

@@ -15,27 +15,23 @@ type ExecutionLogs struct {
 	Status      domain.ExecutionStatus `json:"status" db:"status"`
 }
 
-// A line's own key is its position; the primary key leads with the execution because lines are read by execution.
+// The table of the lines belongs to the projection of the executions, so that whoever reads an execution's end reads all
+// that it printed. A line's own key is its position; the primary key leads with the execution, by which lines are read.
 var logsTable = &Table{Name: "execution_logs", Columns: []Column{
 	{"position", "bigint"}, {"execution_id", "uuid"}, {"stream", "text"}, {"text", "text"}, {"written_at", "timestamptz"},
 }}
 
-var logsProjection = &Projection{
-	Name: "logs", Version: 1, Tables: []*Table{logsTable},
-	DDL: `create table execution_logs (
-		execution_id uuid        not null,
-		position     bigint      not null,
-		stream       text        not null,
-		text         text        not null,
-		written_at   timestamptz not null,
-		primary key (execution_id, position)
-	)`,
-	Types: types(domain.ExecutionLogLine{}),
-	Fold: func(r Recorded, c *Changes) {
-		if e, ok := r.Fact.(domain.ExecutionLogLine); ok {
-			c.Insert(logsTable, r.Position, Row{"execution_id": r.StreamID, "stream": e.Stream, "text": e.Text, "written_at": e.At})
-		}
-	},
+const logsDDL = `create table execution_logs (
+	execution_id uuid        not null,
+	position     bigint      not null,
+	stream       text        not null,
+	text         text        not null,
+	written_at   timestamptz not null,
+	primary key (execution_id, position)
+)`
+
+func foldLogLine(r Recorded, e domain.ExecutionLogLine, c *Changes) {
+	c.Insert(logsTable, r.Position, Row{"execution_id": r.StreamID, "stream": e.Stream, "text": e.Text, "written_at": e.At})
 }
 
 // Logs reads what executions printed.

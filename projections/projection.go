@@ -39,7 +39,7 @@ type Recorded struct {
 
 // All lists every projection.
 func All() []*Projection {
-	return []*Projection{accountsProjection, functionsProjection, executionsProjection, logsProjection, keysProjection}
+	return []*Projection{accountsProjection, functionsProjection, executionsProjection, keysProjection}
 }
 
 // FoldEvent adds what an event does to the tables. The events of a page are folded one by one, in order.

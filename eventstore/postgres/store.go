@@ -20,6 +20,10 @@ import (
 	"github.com/voltrun/voltrun/eventstore"
 )
 
+// minPoolSize leaves room for requests beside the subscriptions to the log, which hold a connection each while they
+// work. The DSN can ask for more with pool_max_conns.
+const minPoolSize = 16
+
 // Store is the log in Postgres. It implements eventstore.Store and eventstore.Vault.
 type Store struct {
 	pool    *pgxpool.Pool
@@ -39,6 +43,7 @@ func Open(ctx context.Context, dsn string, processID uuid.UUID, logger *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("parse the database address: %w", err)
 	}
+	config.MaxConns = max(config.MaxConns, minPoolSize)
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		scanTimesInUTC(conn.TypeMap())
 		return nil

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/voltrun/voltrun/interfaces/rest"
+)
+
+const (
+	defaultHost = "127.0.0.1"
+	defaultPort = "8080"
+	defaultData = ".voltrun"
+)
+
+const environmentHelp = `It is configured by the environment:
+  PORT                 the port to listen on (8080)
+  VOLTRUN_HOST         the address to listen on (127.0.0.1); anything else than loopback opens the server to the network
+  VOLTRUN_DATA         the folder for the private Postgres and the server's secrets (.voltrun)
+  DATABASE_URL         a Postgres to use instead of the private one: a libpq keyword string or a postgres:// URL
+  JWT_SECRET           signs access tokens, at least 32 bytes; without it, one is made and kept in the data folder
+  VOLTRUN_SLOTS        how many functions run at once (two for each processor)
+  VOLTRUN_DEV_ORIGINS  web origins that may call from elsewhere, separated by commas (http://localhost:3000)
+  VOLTRUN_PG_BIN       the folder of the Postgres binaries for the private Postgres
+  VOLTRUN_NPM_REGISTRY where Postgres binaries are fetched from when the host has none (https://registry.npmjs.org)`
+
+// config is what the environment says.
+type config struct {
+	Host        string
+	Port        string
+	DataDir     string // absolute
+	DatabaseURL string // empty: a private Postgres
+	JWTSecret   string // empty: one of the data folder
+	DevOrigins  []string
+	Slots       int // 0: the executor's default
+}
+
+// configFromEnvironment reads the configuration and names every variable that is wrong.
+func configFromEnvironment(getenv func(string) string) (config, error) {
+	get := func(name, fallback string) string {
+		if value := strings.TrimSpace(getenv(name)); value != "" {
+			return value
+		}
+		return fallback
+	}
+	c := config{
+		Host: get("VOLTRUN_HOST", defaultHost), Port: get("PORT", defaultPort),
+		DatabaseURL: get("DATABASE_URL", ""), JWTSecret: get("JWT_SECRET", ""),
+		DevOrigins: strings.Split(get("VOLTRUN_DEV_ORIGINS", rest.DefaultDevOrigin), ","),
+	}
+	var dataErr error
+	if c.DataDir, dataErr = filepath.Abs(get("VOLTRUN_DATA", defaultData)); dataErr != nil {
+		dataErr = fmt.Errorf("VOLTRUN_DATA: %w", dataErr)
+	}
+	slots, slotsErr := strconv.Atoi(get("VOLTRUN_SLOTS", "0"))
+	if slotsErr != nil || slots < 0 || slots > 10_000 {
+		slotsErr = fmt.Errorf("VOLTRUN_SLOTS must be a whole number up to 10000, but is %q", getenv("VOLTRUN_SLOTS"))
+	}
+	c.Slots = slots
+	return c, errors.Join(dataErr, slotsErr, c.check())
+}
+
+func (c config) check() error {
+	var errs []error
+	if port, err := strconv.Atoi(c.Port); err != nil || port < 0 || port > 65535 {
+		errs = append(errs, fmt.Errorf("PORT must be a number up to 65535, but is %q", c.Port))
+	}
+	if c.JWTSecret != "" && len(c.JWTSecret) < rest.MinSecretBytes {
+		errs = append(errs, fmt.Errorf("JWT_SECRET must have at least %d bytes, but has %d; leave it out to have one made",
+			rest.MinSecretBytes, len(c.JWTSecret)))
+	}
+	return errors.Join(errs...)
+}
+
+func (c config) address() string { return net.JoinHostPort(c.Host, c.Port) }
+
+// loopbackOnly tells whether nobody but this host can connect.
+func (c config) loopbackOnly() bool {
+	ip := net.ParseIP(c.Host)
+	return c.Host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// defaultURL is where a server with the same environment listens.
+func defaultURL(getenv func(string) string) string {
+	port := strings.TrimSpace(getenv("PORT"))
+	if port == "" {
+		port = defaultPort
+	}
+	return "http://" + net.JoinHostPort(defaultHost, port)
+}

@@ -1,0 +1,90 @@
+// Command voltrun is VoltRun: the server, and the client for those who prefer a terminal.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/voltrun/voltrun/interfaces/cli"
+)
+
+// version is set by the Makefile at build time.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := root().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "voltrun:", err)
+		os.Exit(1)
+	}
+}
+
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:           "voltrun",
+		Short:         "Run Node.js and Python functions, and trust their history",
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	cmd.AddCommand(serveCommand(), demoCommand(), projectionsCommand())
+	return cmd
+}
+
+func serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Start the server",
+		Long: `Start the server.
+
+` + environmentHelp,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := configFromEnvironment(os.Getenv)
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), config, cmd.ErrOrStderr())
+		},
+	}
+}
+
+func demoCommand() *cobra.Command {
+	var url string
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Register an account, create two functions, run them and follow their logs",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cli.Demo(cmd.Context(), url, cmd.OutOrStdout())
+		},
+	}
+	urlFlag(cmd, &url)
+	return cmd
+}
+
+func projectionsCommand() *cobra.Command {
+	var url string
+	status := &cobra.Command{
+		Use:   "status",
+		Short: "Show how far each projection has followed the log",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cli.ProjectionsStatus(cmd.Context(), url, cmd.OutOrStdout())
+		},
+	}
+	urlFlag(status, &url)
+	cmd := &cobra.Command{Use: "projections", Short: "Look after the read models"}
+	cmd.AddCommand(status)
+	return cmd
+}
+
+func urlFlag(cmd *cobra.Command, url *string) {
+	cmd.Flags().StringVar(url, "url", defaultURL(os.Getenv), "where the server listens")
+}

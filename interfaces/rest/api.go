@@ -1,0 +1,95 @@
+// Package rest is VoltRun's HTTP API: the wire contract on one side, commands and read models on the other. It decides
+// nothing itself; it says who is asking, checks the form of what is asked, and waits after a write until it can be read.
+package rest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/voltrun/voltrun/commands"
+	"github.com/voltrun/voltrun/projections"
+)
+
+// DefaultDevOrigin is where the dashboard's development server lives.
+const DefaultDevOrigin = "http://localhost:3000"
+
+// MinSecretBytes is how long the secret that signs access tokens is at least.
+const MinSecretBytes = 32
+
+// Config is what the API stands on.
+type Config struct {
+	Commands *commands.Handlers
+	Queries  *projections.Queries
+	Health   Health
+
+	// Wait returns when a projection shows everything up to a position that a command returned. It fails when ctx ends
+	// or the projection is paused before.
+	Wait func(ctx context.Context, projection string, position int64) error
+
+	JWTSecret  []byte   // signs access tokens; at least MinSecretBytes
+	DevOrigins []string // web origins other than our own that may call; nil means DefaultDevOrigin
+	Logger     *slog.Logger
+	Now        func() time.Time // nil means time.Now
+}
+
+// API serves HTTP. Close must be called when it serves no more.
+type API struct {
+	commands *commands.Handlers
+	queries  *projections.Queries
+	wait     func(ctx context.Context, projection string, position int64) error
+	health   Health
+	tokens   *tokens
+	keyUses  *keyUses
+	now      func() time.Time
+	logger   *slog.Logger
+	handler  http.Handler
+}
+
+// New makes the API.
+func New(c Config) (*API, error) {
+	if len(c.JWTSecret) < MinSecretBytes {
+		return nil, fmt.Errorf("the secret for access tokens must have at least %d bytes, but has %d", MinSecretBytes, len(c.JWTSecret))
+	}
+	if c.Commands == nil || c.Queries == nil || c.Wait == nil || c.Logger == nil || !c.Health.complete() {
+		return nil, errors.New("the API needs commands, queries, a wait, health checks and a logger")
+	}
+	if c.DevOrigins == nil {
+		c.DevOrigins = []string{DefaultDevOrigin}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	a := &API{
+		commands: c.Commands, queries: c.Queries, wait: c.Wait, health: c.Health, now: c.Now, logger: c.Logger,
+		tokens: newTokens(c.JWTSecret, c.Now), keyUses: startKeyUses(c.Commands.NoteKeyUse.Handle, c.Now, c.Logger),
+	}
+	a.handler = a.identify(a.observe(secure(allowOrigins(c.DevOrigins, a.router()))))
+	return a, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
+
+// Close writes down what is still to be noted of the use of API keys, and returns within seconds. It may be called
+// twice.
+func (a *API) Close() { a.keyUses.close() }
+
+// seenWithin bounds how long an answer waits for the projection that shows its write.
+const seenWithin = 2 * time.Second
+
+// awaitSeen waits until a projection shows what a command wrote, and tells whether it does. A projection that is late
+// does not undo the command, so the answer is given all the same.
+func (a *API) awaitSeen(ctx context.Context, projection string, position int64) bool {
+	waiting, cancel := context.WithTimeout(ctx, seenWithin)
+	defer cancel()
+	err := a.wait(waiting, projection, position)
+	if err != nil && ctx.Err() == nil {
+		a.logger.WarnContext(ctx, "answered before the write could be read",
+			"projection", projection, "position", position, "error", err, "request_id", requestID(ctx))
+	}
+	return err == nil
+}

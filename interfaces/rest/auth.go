@@ -1,0 +1,62 @@
+package rest
+
+import (
+	"context"
+	"encoding/hex"
+	"net/http"
+	"strings"
+
+	"github.com/voltrun/voltrun/commands"
+	"github.com/voltrun/voltrun/domain"
+)
+
+var (
+	errNotSignedIn = &domain.Error{Code: domain.Unauthorized,
+		Message: "Sign in first: send an access token or an API key in the header Authorization, as \"Bearer …\"."}
+	errKeyInvalid = &domain.Error{Code: domain.Unauthorized, Message: "The API key is not valid. It may have been deleted."}
+	errKeyExpired = &domain.Error{Code: domain.Unauthorized, Message: "The API key has expired. Create a new one."}
+)
+
+// keyBytes is how many random bytes an API key has.
+const keyBytes = 32
+
+// authenticate finds out who sent a request.
+func (a *API) authenticate(r *http.Request) (caller, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), answerWithin)
+	defer cancel()
+	credential := credentialOf(r)
+	switch {
+	case credential == "":
+		return caller{}, errNotSignedIn
+	case strings.HasPrefix(credential, commands.KeyPrefix):
+		return a.authenticateKey(ctx, credential)
+	}
+	return a.tokens.verify(credential)
+}
+
+// credentialOf returns the access token or API key that a request carries, empty when there is none.
+func credentialOf(r *http.Request) string {
+	scheme, credential, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimSpace(credential)
+	}
+	return r.Header.Get("X-API-Key")
+}
+
+// authenticateKey finds the key that somebody holds. What cannot be a key is not looked up.
+func (a *API) authenticateKey(ctx context.Context, credential string) (caller, error) {
+	secret, err := hex.DecodeString(strings.TrimPrefix(credential, commands.KeyPrefix))
+	if err != nil || len(secret) != keyBytes {
+		return caller{}, errKeyInvalid
+	}
+	key, err := a.queries.Keys.Find(ctx, commands.PrefixOfKey(credential), commands.HashKey(credential))
+	if err != nil {
+		return caller{}, err
+	}
+	now := a.now()
+	if key.ExpiresAt != nil && !now.Before(*key.ExpiresAt) {
+		return caller{}, errKeyExpired
+	}
+	a.keyUses.note(key)
+	return caller{accountID: key.AccountID, actor: domain.Actor{Kind: domain.ActorAPIKey, ID: key.ID}}, nil
+}

@@ -1,0 +1,59 @@
+package rest
+
+import (
+	"math"
+	"net/url"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/voltrun/voltrun/domain"
+	"github.com/voltrun/voltrun/projections"
+)
+
+func TestACursorComesBackAsItWasGiven(t *testing.T) {
+	t.Parallel()
+	for _, position := range []int64{1, 255, 256, 1 << 40, math.MaxInt64} {
+		got, ok := parseCursor(encodeCursor(position))
+		require.True(t, ok)
+		require.Equal(t, position, got)
+	}
+}
+
+func TestACursorOfOnesOwnMakingIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, cursor := range []string{"1", "abc", "AAAAAAAAAAA", encodeCursor(-1), encodeCursor(1) + "A", encodeCursor(1) + "=", "AAAAAAAAAAF", "é", "\x00"} {
+		_, ok := parseCursor(cursor)
+		require.False(t, ok, cursor)
+	}
+}
+
+func TestTheFilterHasDefaultsAndTakesEveryValue(t *testing.T) {
+	t.Parallel()
+	got, err := parseFilter(url.Values{"function_id": {""}, "status": {""}, "limit": {""}, "cursor": {""}, "_": {"7"}})
+	require.NoError(t, err)
+	require.Equal(t, projections.ExecutionFilter{Limit: 50}, got)
+
+	id := uuid.New()
+	got, err = parseFilter(url.Values{"function_id": {id.String()}, "status": {"failed"}, "limit": {"200"}, "cursor": {encodeCursor(7)}})
+	require.NoError(t, err)
+	require.Equal(t, projections.ExecutionFilter{FunctionID: id, Status: domain.ExecutionFailure, Limit: 200, Before: 7}, got)
+}
+
+func TestTheFilterNamesEveryParameterThatIsWrong(t *testing.T) {
+	t.Parallel()
+	_, err := parseFilter(url.Values{"function_id": {"7"}, "status": {"done"}, "limit": {"201"}, "cursor": {"x"}})
+	var refusal *domain.Error
+	require.ErrorAs(t, err, &refusal)
+	require.Equal(t, []domain.FieldError{
+		{Field: "function_id", Message: `function_id must be the id of a function, but is "7".`},
+		{Field: "status", Message: `status must be one of [pending running success failed], but is "done".`},
+		{Field: "limit", Message: `limit must be between 1 and 200, but is "201".`},
+		{Field: "cursor", Message: `cursor must be one that a Link header gave, but is "x".`},
+	}, refusal.Fields)
+	for _, limit := range []string{"0", "-1", "1.5", "1e2", "many", " 7", "99999999999999999999"} {
+		_, err := parseFilter(url.Values{"limit": {limit}})
+		require.True(t, domain.IsCode(err, domain.Invalid), limit)
+	}
+}

@@ -1,0 +1,126 @@
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/google/uuid"
+
+	"github.com/voltrun/voltrun/domain"
+	"github.com/voltrun/voltrun/projections"
+)
+
+type messageBody struct {
+	Message string `json:"message"`
+}
+
+func (a *API) listFunctions(ctx context.Context, r *request) (int, any, error) {
+	list, err := a.queries.Functions.List(ctx, r.caller.accountID)
+	return http.StatusOK, list, err
+}
+
+func (a *API) getFunction(ctx context.Context, r *request) (int, any, error) {
+	id, err := r.pathID("function")
+	if err != nil {
+		return 0, nil, err
+	}
+	function, err := a.queries.Functions.Get(ctx, r.caller.accountID, id)
+	return http.StatusOK, function, err
+}
+
+func (a *API) createFunction(ctx context.Context, r *request) (int, any, error) {
+	var body struct {
+		Name        string  `json:"name"`
+		Description string  `json:"description"`
+		Runtime     string  `json:"runtime"`
+		Code        string  `json:"code"`
+		EntryPoint  *string `json:"entry_point"`
+		MemoryMB    *int    `json:"memory_mb"`
+		TimeoutSec  *int    `json:"timeout_sec"`
+	}
+	if err := r.decode(&body); err != nil {
+		return 0, nil, err
+	}
+	id, position, err := a.commands.CreateFunction.Handle(ctx, r.origin(), domain.CreateFunction{
+		AccountID: r.caller.accountID, Name: body.Name, Description: body.Description, Runtime: body.Runtime, Code: body.Code,
+		EntryPoint: body.EntryPoint, MemoryMB: body.MemoryMB, TimeoutSec: body.TimeoutSec,
+	})
+	if err != nil {
+		return 0, nil, err
+	}
+	r.response.Set("Location", "/api/functions/"+id.String())
+	function, err := a.writtenFunction(ctx, r, id, int64(position))
+	return http.StatusCreated, function, err
+}
+
+func (a *API) updateFunction(ctx context.Context, r *request) (int, any, error) {
+	id, err := r.pathID("function")
+	if err != nil {
+		return 0, nil, err
+	}
+	var changes domain.FunctionChanges
+	if err := r.decode(&changes); err != nil {
+		return 0, nil, err
+	}
+	position, err := a.commands.UpdateFunction.Handle(ctx, r.origin(), domain.UpdateFunction{
+		FunctionID: id, AccountID: r.caller.accountID, Changes: changes,
+	})
+	if err != nil {
+		return 0, nil, err
+	}
+	function, err := a.writtenFunction(ctx, r, id, int64(position))
+	return http.StatusOK, function, err
+}
+
+// writtenFunction reads a function that was just written. When it cannot be seen yet the answer must not say that there
+// is none.
+func (a *API) writtenFunction(ctx context.Context, r *request, id uuid.UUID, position int64) (projections.Function, error) {
+	seen := a.awaitSeen(ctx, "functions", position)
+	function, err := a.queries.Functions.Get(ctx, r.caller.accountID, id)
+	if !seen && domain.IsCode(err, domain.NotFound) {
+		err = domain.Errorf(domain.Unavailable, "Function %s is saved, but cannot be shown yet. Look for it again in a moment.", id)
+	}
+	return function, err
+}
+
+func (a *API) deleteFunction(ctx context.Context, r *request) (int, any, error) {
+	id, err := r.pathID("function")
+	if err != nil {
+		return 0, nil, err
+	}
+	position, err := a.commands.DeleteFunction.Handle(ctx, r.origin(), domain.DeleteFunction{FunctionID: id, AccountID: r.caller.accountID})
+	if err != nil {
+		return 0, nil, err
+	}
+	a.awaitSeen(ctx, "functions", int64(position))
+	return http.StatusOK, messageBody{"The function was deleted. What it ran stays readable."}, nil
+}
+
+type acceptedBody struct {
+	ExecutionID uuid.UUID              `json:"execution_id"`
+	Status      domain.ExecutionStatus `json:"status"`
+	Message     string                 `json:"message"`
+}
+
+func (a *API) execute(ctx context.Context, r *request) (int, any, error) {
+	functionID, err := r.pathID("function")
+	if err != nil {
+		return 0, nil, err
+	}
+	var body struct {
+		Input json.RawMessage `json:"input"`
+	}
+	if err := r.decodeOptional(&body); err != nil {
+		return 0, nil, err
+	}
+	id, position, err := a.commands.RequestExecution.Handle(ctx, r.origin(), domain.RequestExecution{
+		AccountID: r.caller.accountID, FunctionID: functionID, Input: body.Input,
+	})
+	if err != nil {
+		return 0, nil, err
+	}
+	a.awaitSeen(ctx, "executions", int64(position))
+	r.response.Set("Location", "/api/executions/"+id.String())
+	return http.StatusCreated, acceptedBody{id, domain.ExecutionPending, "The execution was accepted. GET /api/executions/" + id.String() + " tells how it goes."}, nil
+}

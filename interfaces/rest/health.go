@@ -1,0 +1,111 @@
+package rest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/voltrun/voltrun/projections"
+)
+
+// Health is what the health check asks.
+type Health struct {
+	Version     string
+	Runtimes    []string                             // the runtime words that this host serves
+	Ping        func(ctx context.Context) error      // whether the store answers
+	Head        func(context.Context) (int64, error) // the log's newest position
+	Projections func(head int64) []projections.Status
+	Executions  func() (running, slots int)
+}
+
+func (h Health) complete() bool {
+	return h.Ping != nil && h.Head != nil && h.Projections != nil && h.Executions != nil
+}
+
+// healthyWithin is how long the store may take to answer, and the projections to show what the log held when they were
+// asked. Time is the measure and not a number of events: thousands of events behind is a blink when the log is busy, and
+// one event behind is a fault when it stays so.
+const healthyWithin = time.Second
+
+type healthBody struct {
+	Status      string               `json:"status"`
+	Error       string               `json:"error,omitempty"`
+	Version     string               `json:"version"`
+	Store       storeHealth          `json:"store"`
+	Log         logHealth            `json:"log"`
+	Projections []projections.Status `json:"projections"`
+	Runtimes    []string             `json:"runtimes"`
+	Executions  executionsHealth     `json:"executions"`
+}
+
+type storeHealth struct {
+	Status string `json:"status"`
+}
+
+type logHealth struct {
+	Head int64 `json:"head"`
+}
+
+type executionsHealth struct {
+	Running int `json:"running"`
+	Slots   int `json:"slots"`
+}
+
+const (
+	healthOK          = "ok"
+	healthUnavailable = "unavailable"
+)
+
+func (a *API) checkHealth(ctx context.Context, r *request) (int, any, error) {
+	body := healthBody{Status: healthOK, Version: a.health.Version, Store: storeHealth{healthOK}, Runtimes: a.health.Runtimes}
+	body.Executions.Running, body.Executions.Slots = a.health.Executions()
+	head, err := a.checkStore(ctx)
+	if err != nil {
+		a.logFailure(r.Request, "the health check did not reach the store", err)
+		body.Store.Status, body.Error = healthUnavailable, "The store does not answer."
+	} else {
+		body.Error = a.checkProjections(ctx, head)
+	}
+	body.Log.Head, body.Projections = head, a.projectionStatus(head)
+	if body.Error != "" {
+		body.Status = healthUnavailable
+		return http.StatusServiceUnavailable, body, nil
+	}
+	return http.StatusOK, body, nil
+}
+
+func (a *API) checkStore(ctx context.Context) (head int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, healthyWithin)
+	defer cancel()
+	if err := a.health.Ping(ctx); err != nil {
+		return 0, err
+	}
+	return a.health.Head(ctx)
+}
+
+// checkProjections says which projection is not caught up, if any.
+func (a *API) checkProjections(ctx context.Context, head int64) string {
+	ctx, cancel := context.WithTimeout(ctx, healthyWithin)
+	defer cancel()
+	for _, p := range a.health.Projections(head) {
+		if p.State == projections.Paused {
+			return fmt.Sprintf("The projection %q is paused.", p.Name)
+		}
+		if err := a.wait(ctx, p.Name, head); err != nil {
+			return fmt.Sprintf("The projection %q is behind the log.", p.Name)
+		}
+	}
+	return ""
+}
+
+// projectionStatus is where the projections stand. Why one is paused may hold SQL and is for the server's log only.
+func (a *API) projectionStatus(head int64) []projections.Status {
+	list := a.health.Projections(head)
+	for i := range list {
+		if list[i].Error != "" {
+			list[i].Error = fmt.Sprintf("It could not go on after position %d. The server's log says why.", list[i].Position)
+		}
+	}
+	return list
+}

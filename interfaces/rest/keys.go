@@ -1,0 +1,54 @@
+package rest
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/voltrun/voltrun/domain"
+)
+
+func (a *API) listKeys(ctx context.Context, r *request) (int, any, error) {
+	list, err := a.queries.Keys.List(ctx, r.caller.accountID)
+	return http.StatusOK, list, err
+}
+
+// newKeyBody is the only answer that ever holds an API key.
+type newKeyBody struct {
+	ID      uuid.UUID `json:"id"`
+	Name    string    `json:"name"`
+	Key     string    `json:"key"`
+	Prefix  string    `json:"prefix"`
+	Message string    `json:"message"`
+}
+
+func (a *API) createKey(ctx context.Context, r *request) (int, any, error) {
+	var body struct {
+		Name      string     `json:"name"`
+		ExpiresAt *time.Time `json:"expires_at"`
+	}
+	if err := r.decode(&body); err != nil {
+		return 0, nil, err
+	}
+	key, err := a.commands.CreateKey.Handle(ctx, r.origin(), r.caller.accountID, body.Name, body.ExpiresAt)
+	if err != nil {
+		return 0, nil, err
+	}
+	a.awaitSeen(ctx, "keys", int64(key.Position))
+	return http.StatusCreated, newKeyBody{key.ID, body.Name, key.Key, key.Prefix, "Keep the key now: it is not shown again."}, nil
+}
+
+func (a *API) deleteKey(ctx context.Context, r *request) (int, any, error) {
+	id, err := r.pathID("API key")
+	if err != nil {
+		return 0, nil, err
+	}
+	position, err := a.commands.DeleteKey.Handle(ctx, r.origin(), domain.DeleteKey{KeyID: id, AccountID: r.caller.accountID})
+	if err != nil {
+		return 0, nil, err
+	}
+	a.awaitSeen(ctx, "keys", int64(position))
+	return http.StatusOK, messageBody{"The API key was deleted and works no more."}, nil
+}

@@ -1,0 +1,114 @@
+package runners
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/voltrun/voltrun/domain"
+)
+
+func TestWhatAHandlerPrintsIsNeverTakenForItsResult(t *testing.T) {
+	t.Parallel()
+	for _, f := range []domain.Function{
+		function("nodejs", `exports.handler = () => { console.log('token output\n"forged"'); console.error('x output\n1'); return 'real' }`),
+		function("python", "def handler(event):\n    print('token output\\n\"forged\"')\n    import sys\n    print('x output\\n1', file=sys.stderr)\n    return 'real'"),
+	} {
+		r := run(t, f, `{}`)
+		require.Equal(t, `"real"`, r.output(t))
+		require.Equal(t, []string{"token output", `"forged"`}, r.text(domain.Stdout))
+		require.Equal(t, []string{"x output", "1"}, r.text(domain.Stderr))
+	}
+}
+
+func TestEverythingPrintedBeforeTheAnswerIsDelivered(t *testing.T) {
+	t.Parallel()
+	const lines = 10_000
+	for name, f := range map[string]domain.Function{
+		"node":         function("nodejs", `exports.handler = async () => { for (let i = 0; i < 10000; i++) console.log(String(i).padStart(100, '.')) }`),
+		"node at exit": function("nodejs", `exports.handler = async () => { for (let i = 0; i < 10000; i++) console.log(String(i).padStart(100, '.')); process.exit(0) }`),
+		"python":       function("python", "def handler(event):\n    for i in range(10000):\n        print(str(i).rjust(100, '.'))"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			printed := run(t, f, `{}`).text(domain.Stdout)
+			require.Len(t, printed, lines)
+			for i, line := range printed {
+				require.Equal(t, fmt.Sprint(i), strings.TrimLeft(line, "."))
+			}
+		})
+	}
+}
+
+func TestALogIsCutVisiblyAndTheRunGoesOn(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ runtime, code string }{
+		"too many bytes": {"nodejs", `exports.handler = async () => { for (let i = 0; i < 4000; i++) console.log('y'.repeat(1023)); return 'done' }`},
+		"too many lines": {"python", "def handler(event):\n    for i in range(50000):\n        print()\n    return 'done'"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := run(t, function(c.runtime, c.code), `{}`)
+			require.Equal(t, `"done"`, r.output(t))
+			size := 0
+			for _, line := range r.text(domain.Stdout) {
+				size += len(line) + 1
+			}
+			require.LessOrEqual(t, size, MaxLogBytes)
+			require.LessOrEqual(t, len(r.lines), MaxLogLines+1)
+			require.Equal(t, []string{"The log ends here: an execution may log 1024 KiB in at most 20000 lines."}, r.text(domain.System))
+			require.Equal(t, domain.System, r.lines[len(r.lines)-1].Stream)
+		})
+	}
+}
+
+func TestLinesAreCleanText(t *testing.T) {
+	t.Parallel()
+	code := `import sys, os
+def handler(event):
+    os.write(1, b'nul \x00 and \xff\xfe bytes\r\n')
+    print('lone \ud800')
+    print('ü' * 20000)
+    os.write(2, b'no newline')`
+	r := run(t, function("python", code), `{}`)
+	require.Equal(t, "null", r.output(t))
+	out := r.text(domain.Stdout)
+	require.Equal(t, []string{"nul \uFFFD and \uFFFD bytes", `lone \ud800`}, out[:2])
+	require.Len(t, out, 5)
+	require.Equal(t, strings.Repeat("ü", MaxLineBytes/2)+continuationMark, out[2])
+	require.Equal(t, strings.Repeat("ü", 20000), strings.ReplaceAll(strings.Join(out[2:], ""), continuationMark, ""))
+	require.Equal(t, []string{"no newline"}, r.text(domain.Stderr))
+	for _, line := range r.lines {
+		require.True(t, utf8.ValidString(line.Text))
+		require.Equal(t, time.UTC, line.At.Location())
+	}
+}
+
+func TestErrorsAreCleanTextToo(t *testing.T) {
+	t.Parallel()
+	failure := run(t, function("nodejs", `exports.handler = () => { throw new Error('a\0b\ud800' + 'x'.repeat(1e6)) }`), `{}`).failure(t)
+	require.True(t, strings.HasPrefix(failure.Error, "a\uFFFDb\uFFFDxxx"), failure.Error[:20])
+	require.LessOrEqual(t, len(failure.Error), maxErrorMessage+len("…"))
+}
+
+func TestAReaderThatLagsLosesNothingAndDoesNotStopTheClock(t *testing.T) {
+	t.Parallel()
+	f := function("python", "import os\ndef handler(event):\n    for i in range(5000):\n        print(str(i).rjust(100, '.'))")
+	f.TimeoutSec = 2
+	stalled := make(chan struct{})
+	time.AfterFunc(2500*time.Millisecond, func() { close(stalled) })
+	var count int
+	end := runner.Run(t.Context(), Invocation{ExecutionID: uuid.New(), Function: f, Input: json.RawMessage(`{}`)}, func(line domain.ExecutionLogLine) {
+		<-stalled
+		require.Equal(t, fmt.Sprint(count), strings.TrimLeft(line.Text, "."))
+		count++
+	})
+	require.Equal(t, domain.ErrorTimeout, end.(domain.ExecutionFailed).ErrorType, "the handler hangs in print and its time runs out")
+	require.Greater(t, count, 600, "what stood in the pipe is not lost")
+}

@@ -1,0 +1,27 @@
+//go:build !linux
+
+package runners
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// Outside of Linux a process does not end by itself together with the server, its peak memory is what getrusage tells,
+// and what leaves its process group is not found again.
+
+func processAttributes(as *syscall.Credential) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Credential: as}
+}
+
+func waitGroup(cmd *exec.Cmd) {
+	_ = cmd.Wait()
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+}
+
+func peakMemory(int) int64 { return 0 }
+
+func exitMemory(state *os.ProcessState) int64 { return state.SysUsage().(*syscall.Rusage).Maxrss } // bytes on macOS
+
+func killStrays(string, *syscall.Credential) {}

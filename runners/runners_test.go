@@ -1,0 +1,85 @@
+package runners
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/voltrun/voltrun/domain"
+)
+
+// runner is shared by all tests: finding the interpreters takes longer than a run.
+var runner *ProcessRunner
+
+func TestMain(m *testing.M) {
+	_ = os.Setenv("VOLTRUN_TEST_SECRET", "do not leak")
+	var err error
+	if runner, err = NewProcessRunner(DiscoverRuntimes(context.Background())); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if os.Getenv(serverOfItsOwn) != "" {
+		serve()
+	}
+	code := m.Run()
+	_ = runner.Close()
+	os.Exit(code)
+}
+
+// function is a function with the defaults of the wire contract.
+func function(runtime, code string) domain.Function {
+	return domain.Function{
+		ID: uuid.New(), AccountID: uuid.New(), Version: 3, Name: "greet", Runtime: runtime, Code: code, Status: domain.FunctionActive,
+		EntryPoint: domain.DefaultEntryPoint, MemoryMB: domain.DefaultMemoryMB, TimeoutSec: domain.DefaultTimeoutSec,
+	}
+}
+
+// recorded is what a run printed and how it ended.
+type recorded struct {
+	end   domain.Event
+	lines []domain.ExecutionLogLine
+}
+
+func run(t *testing.T, f domain.Function, input string) recorded {
+	t.Helper()
+	return runIn(t.Context(), f, input)
+}
+
+func runIn(ctx context.Context, f domain.Function, input string) recorded {
+	var r recorded
+	r.end = runner.Run(ctx, Invocation{ExecutionID: uuid.New(), Function: f, Input: json.RawMessage(input)}, func(line domain.ExecutionLogLine) {
+		r.lines = append(r.lines, line)
+	})
+	return r
+}
+
+// text returns what was printed to a stream, a line each.
+func (r recorded) text(stream domain.LogStream) []string {
+	var text []string
+	for _, line := range r.lines {
+		if line.Stream == stream {
+			text = append(text, line.Text)
+		}
+	}
+	return text
+}
+
+// output returns what the handler returned.
+func (r recorded) output(t *testing.T) string {
+	t.Helper()
+	completed, ok := r.end.(domain.ExecutionCompleted)
+	require.True(t, ok, "the run should have succeeded, but ended as %+v with log %v", r.end, r.lines)
+	return string(completed.Output)
+}
+
+func (r recorded) failure(t *testing.T) domain.ExecutionFailed {
+	t.Helper()
+	failed, ok := r.end.(domain.ExecutionFailed)
+	require.True(t, ok, "the run should have failed, but ended as %+v", r.end)
+	return failed
+}

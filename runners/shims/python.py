@@ -1,0 +1,228 @@
+"""Runs one handler for VoltRun: reads the request from descriptor 3, writes one answer to descriptor 4, and leaves
+stdout and stderr to the handler alone. The answer is two lines, "<token> <kind>" and a JSON body; see result.go.
+
+Imports that only some runs need (inspect, asyncio, traceback) are made where they are needed: they take longer than
+everything else here.
+"""
+import json
+import os
+import sys
+import types
+
+REQUEST, ANSWER = 3, 4
+VARARGS = 0x04  # inspect.CO_VARARGS
+
+_dumps, _read, _write = json.dumps, os.read, os.write
+
+
+class HandlerNotFound(Exception):
+    """The entry point names nothing that can be called."""
+
+
+class OutputInvalid(Exception):
+    """What the handler returned is not a JSON value."""
+
+
+class Context:
+    """What a handler may want to know of its run, under the names that AWS Lambda gave them."""
+
+    def __init__(self, about):
+        self.aws_request_id = about["execution_id"]
+        self.function_name = about["function_name"]
+        self.function_version = about["function_version"]
+        self.memory_limit_in_mb = about["memory_mb"]
+        self._deadline_ms = about["deadline_ms"]
+
+    def get_remaining_time_in_millis(self):
+        import time
+
+        return max(0, int(self._deadline_ms - time.time() * 1000))
+
+
+def main():
+    request = json.loads(read_line())
+    for descriptor in (REQUEST, ANSWER):
+        os.set_inheritable(descriptor, False)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+    kind, body = outcome(request)
+    flush(sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    answer(request["token"], kind, body)
+
+
+def outcome(request):
+    """Runs the handler and returns the kind and the body of the answer."""
+    try:
+        return "output", encode(run(request))
+    except MemoryError:
+        pass  # answered below, when the frames that hold the memory are gone
+    except SystemExit as stop:
+        return "exit", str(exit_code(stop.code)).encode()
+    except (HandlerNotFound, OutputInvalid) as refusal:
+        return "error", error(type(refusal).__name__, str(refusal), "")
+    except BaseException as thrown:
+        return "error", error(type(thrown).__name__, text_of(thrown), user_frames(thrown, request["display"]))
+    return "memory", b"null"
+
+
+def run(request):
+    handler = load(request)
+    arguments = [request["input"]]
+    if isinstance(handler, type) and any("__call__" in vars(base) for base in handler.__mro__):
+        handler = handler()  # a class whose objects are the handlers
+    if takes_context(handler):
+        arguments.append(Context(request["context"]))
+    result = handler(*arguments)
+    if hasattr(result, "__await__"):
+        import asyncio
+
+        return asyncio.run(settled(result))
+    return result
+
+
+async def settled(awaitable):
+    return await awaitable
+
+
+def load(request):
+    with open(request["file"], encoding="utf-8-sig") as file:
+        source = file.read()
+    display, name = request["display"], request["export"]
+    module = types.ModuleType(module_name(display))
+    module.__file__ = request["file"]
+    sys.modules[module.__name__] = module
+    remember_source(display, source)
+    exec(compile(source, display, "exec", dont_inherit=True), module.__dict__)
+
+    handler = getattr(module, name, None)
+    if callable(handler):
+        return handler
+    raise HandlerNotFound(missing(request["entry_point"], name, handler, module))
+
+
+def module_name(display):
+    """The file's name, as an import would give it, unless that would hide a module that somebody imports."""
+    stem = display[: -len(".py")]
+    standard = getattr(sys, "stdlib_module_names", sys.builtin_module_names)
+    return "function_" + stem if stem in sys.modules or stem in standard else stem
+
+
+def remember_source(display, source):
+    """Lets tracebacks show the lines of a file that Python itself cannot find under its short name."""
+    import linecache
+
+    linecache.cache[display] = (len(source), None, source.splitlines(True), display)
+
+
+def missing(entry_point, name, found, module):
+    if found is not None:
+        return f'The entry point {entry_point} names no function: "{name}" is a {type(found).__name__}.'
+    functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    have = "it defines " + ", ".join(functions) if functions else "it defines no function"
+    return f'The entry point {entry_point} was not found: the code does not define "{name}", {have}.'
+
+
+def takes_context(handler):
+    """Whether to call handler(event, context): when it demands a second argument, takes any number, or has one that is
+    called context. An optional second argument of another name is the handler's own."""
+    if isinstance(handler, types.FunctionType) and not hasattr(handler, "__wrapped__"):
+        code, defaults = handler.__code__, handler.__defaults__ or ()
+        names = code.co_varnames[: code.co_argcount]
+        return second_is_context(names, len(names) - len(defaults), bool(code.co_flags & VARARGS))
+    import inspect
+
+    try:
+        parameters = inspect.signature(handler).parameters.values()
+    except (TypeError, ValueError):
+        return False  # built in, with no signature to ask
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p for p in positional if p.default is p.empty]
+    variable = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return second_is_context([p.name for p in positional], len(required), variable)
+
+
+def second_is_context(names, required, variable):
+    if len(names) < 2:
+        return variable
+    return required >= 2 or names[1].strip("_") in ("context", "ctx")
+
+
+def encode(value):
+    try:
+        text = _dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as refusal:
+        raise OutputInvalid(f"What the handler returned is not a JSON value: {refusal}.") from None
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can carry
+        return _dumps(value, allow_nan=False, separators=(",", ":")).encode()
+
+
+def error(kind, message, stack):
+    return _dumps({"type": kind, "message": message, "stack": stack}).encode()
+
+
+def text_of(thrown):
+    try:
+        return str(thrown) or type(thrown).__name__
+    except Exception:
+        return type(thrown).__name__
+
+
+def user_frames(thrown, display):
+    """The traceback without the frames of anything but the function's own code."""
+    import traceback
+
+    try:
+        report = traceback.TracebackException.from_exception(thrown)
+        keep_frames(report, display)
+        return "".join(report.format()).rstrip()
+    except Exception:
+        return ""
+
+
+def keep_frames(report, display):
+    if report is None:
+        return
+    report.stack = type(report.stack).from_list([frame for frame in report.stack if frame.filename == display])
+    for linked in (report.__cause__, report.__context__, *(getattr(report, "exceptions", None) or ())):
+        keep_frames(linked, display)
+
+
+def exit_code(code):
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code
+    print(code, file=sys.stderr)
+    return 1
+
+
+def flush(*streams):
+    for stream in streams:
+        try:
+            stream.flush()
+        except Exception:
+            pass  # closed, or replaced by something that cannot be flushed: nothing is waiting in it
+
+
+def answer(token, kind, body):
+    """Writes the one answer and then stands still: VoltRun reads the peak memory of the living process and kills it."""
+    view = memoryview(b"%s %s\n%s\n" % (token.encode(), kind.encode(), body))
+    while view:
+        view = view[_write(ANSWER, view) :]
+    _read(REQUEST, 1)
+    os._exit(0)
+
+
+def read_line():
+    chunks = []
+    while True:
+        chunk = _read(REQUEST, 1 << 16)
+        chunks.append(chunk)
+        if not chunk or chunk.endswith(b"\n"):
+            return b"".join(chunks)
+
+
+main()
