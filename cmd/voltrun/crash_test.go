@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -58,10 +57,7 @@ func TestNothingAcceptedIsLostWhenPostgresIsKilled(t *testing.T) {
 		load.fill(t)
 		go load.fillOnce()
 		time.Sleep(momentOf(i))
-		pid, err := s.postgresPID()
-		require.NoError(t, err)
-		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-		s.awaitHealthy(t)
+		s.killPostgres(t)
 	}
 	load.requireNothingLost(t, s)
 }

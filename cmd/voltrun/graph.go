@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -27,11 +28,11 @@ const stopTimeout = 30 * time.Second
 
 // graph is everything that a server is made of, in the order of the flow: what stands further down needs what stands
 // above it. At the end it is stopped from the bottom up.
-func graph(ctx context.Context, c config, logger *slog.Logger) fx.Option {
+func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer) fx.Option {
 	return fx.Options(
 		fx.Supply(c, logger),
 		fx.Provide(
-			func() context.Context { return ctx },
+			func() (context.Context, io.Writer) { return ctx, out },
 			newWorkerID,
 
 			// the log

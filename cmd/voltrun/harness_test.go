@@ -175,6 +175,20 @@ func (s *server) postgresPID() (int, error) {
 	return strconv.Atoi(first)
 }
 
+// killPostgres is kill -9 for the postmaster. It returns when another one serves: the old one's backends go on for a
+// moment, and so the server may seem healthy in between.
+func (s *server) killPostgres(t *testing.T) {
+	t.Helper()
+	killed, err := s.postgresPID()
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(killed, syscall.SIGKILL))
+	require.Eventually(t, func() bool {
+		pid, err := s.postgresPID()
+		return err == nil && pid != killed
+	}, time.Minute, 5*time.Millisecond, "Postgres is not started again")
+	s.awaitHealthy(t)
+}
+
 // client calls a server's API with a bearer token or an API key.
 type client struct {
 	url    string

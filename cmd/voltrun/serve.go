@@ -21,7 +21,7 @@ import (
 func serve(ctx context.Context, c config, out io.Writer) error {
 	logger := slog.New(slog.NewTextHandler(out, nil))
 	slog.SetDefault(logger)
-	app := fx.New(graph(ctx, c, logger), fx.Supply(fx.Annotate(out, fx.As(new(io.Writer)))))
+	app := fx.New(graph(ctx, c, logger, out))
 	if err := app.Err(); err != nil {
 		return explain(c, err)
 	}

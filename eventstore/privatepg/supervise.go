@@ -10,7 +10,7 @@ import (
 
 const (
 	firstBackoff = 50 * time.Millisecond
-	maxBackoff   = 5 * time.Second
+	maxBackoff   = time.Second
 	healthyAfter = time.Minute // a server that lived so long starts again without a delay
 )
 

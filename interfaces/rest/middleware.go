@@ -53,9 +53,15 @@ func (a *API) observe(next http.Handler) http.Handler {
 	})
 }
 
+// logAccess writes a line for each request. Health checks that are well come every few seconds for ever: they are for
+// those who ask for everything.
 func (a *API) logAccess(w *recorder, r *http.Request, start time.Time) {
 	t := traceOf(r.Context())
-	a.logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
+	level := slog.LevelInfo
+	if t.route == healthPath && w.status == http.StatusOK {
+		level = slog.LevelDebug
+	}
+	a.logger.LogAttrs(r.Context(), level, "request",
 		slog.String("method", shorten(r.Method)), slog.String("route", t.route), slog.Int("status", w.status), slog.Int64("bytes", w.bytes),
 		slog.Duration("duration", time.Since(start)), slog.Any("request_id", t.id))
 }

@@ -40,6 +40,8 @@ type route struct {
 	handle handler
 }
 
+const healthPath = "/health"
+
 // routes is the whole API.
 func (a *API) routes() []route {
 	return []route{
@@ -63,7 +65,7 @@ func (a *API) routes() []route {
 		{"POST", "/api/keys", signedIn, smallBody, a.createKey},
 		{"DELETE", "/api/keys/{id}", signedIn, noBody, a.deleteKey},
 
-		{"GET", "/health", anyone, noBody, a.checkHealth},
+		{"GET", healthPath, anyone, noBody, a.checkHealth},
 
 		{"GET", "/", anyone, noBody, servePage},
 		{"GET", "/style.css", anyone, noBody, serveFile("style.css")},

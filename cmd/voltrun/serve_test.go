@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/fx"
+
+
+	"github.com/voltrun/voltrun/eventstore/pgtest"
+	"github.com/voltrun/voltrun/interfaces/cli"
+)
+
+func TestTheObjectGraphIsComplete(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	require.NoError(t, fx.ValidateApp(graph(t.Context(), config{}, slog.New(slog.DiscardHandler), &out)))
+}
+
+func TestOneCommandRunsFunctionsAndCtrlCEndsEverything(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.start(t)
+	var shown bytes.Buffer
+	require.NoError(t, cli.Demo(t.Context(), s.url(), &shown), shown.String())
+	require.Contains(t, shown.String(), "Hello, Ada!")
+	require.Contains(t, s.output.String(), "VoltRun dev is ready")
+
+	postgres, err := s.postgresPID()
+	require.NoError(t, err)
+	began := time.Now()
+	require.NoError(t, s.stop(t), s.output)
+	require.Less(t, time.Since(began), 10*time.Second)
+	require.ErrorIs(t, syscall.Kill(postgres, 0), syscall.ESRCH, "Postgres ends with the server")
+}
+
+func TestASecondServerOnTheSameFolderSaysSoAndTouchesNothing(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.start(t)
+	before := listing(t, s.dataDir)
+
+	second := &server{dataDir: s.dataDir, port: freePort(t)}
+	second.launch(t, "serve")
+	require.Error(t, <-second.exited)
+	require.Contains(t, second.output.String(), s.dataDir)
+	require.Contains(t, second.output.String(), "nothing in "+s.dataDir+" was touched")
+	require.Equal(t, before, listing(t, s.dataDir))
+	s.awaitHealthy(t)
+}
+
+// listing is every file of a data folder, apart from what Postgres itself keeps writing.
+func listing(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func TestAPortThatIsTakenIsNamed(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.start(t)
+	other := newServer(t)
+	other.port = s.port
+	other.launch(t, "serve")
+	require.Error(t, <-other.exited)
+	other.process = nil
+	require.Contains(t, other.output.String(), "127.0.0.1:"+s.port)
+	require.Contains(t, other.output.String(), "PORT")
+	require.NotContains(t, other.output.String(), "is ready")
+}
+
+func TestADatabaseOfOnesOwnIsUsedByURLAndByKeywords(t *testing.T) {
+	t.Parallel()
+	keywords := pgtest.Database(t)
+	s := newServer(t, "DATABASE_URL="+keywords)
+	s.start(t)
+	require.NoDirExists(t, filepath.Join(s.dataDir, "postgres"))
+	c := s.register(t)
+	require.NoError(t, s.stop(t))
+
+	s.env = []string{"DATABASE_URL=" + asURL(keywords)}
+	s.start(t)
+	c.must(t, http.StatusOK, "GET", "/api/functions", nil, nil)
+}
+
+// asURL writes a keyword string of simple values as a URL.
+func asURL(keywords string) string {
+	var parameters []string
+	database := ""
+	for _, pair := range strings.Fields(keywords) {
+		key, value, _ := strings.Cut(pair, "=")
+		value = strings.Trim(value, "'")
+		if key == "dbname" {
+			database = value
+			continue
+		}
+		parameters = append(parameters, key+"="+strings.ReplaceAll(value, "/", "%2F"))
+	}
+	return "postgres:///" + database + "?" + strings.Join(parameters, "&")
+}
+
+func TestAccessTokensOutliveARestart(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.start(t)
+	var account struct{ Token string }
+	client{url: s.url()}.must(t, http.StatusCreated, "POST", "/api/auth/register",
+		map[string]string{"email": "ada@example.com", "password": "correct horse", "name": "Ada"}, &account)
+	info, err := os.Stat(filepath.Join(s.dataDir, "jwt_secret"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	s.kill(t)
+	s.start(t)
+	client{s.url(), account.Token}.must(t, http.StatusOK, "GET", "/api/auth/me", nil, nil)
+}
+
+func TestFunctionsEndWithTheServer(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.start(t)
+	c := s.register(t)
+	function := c.createFunction(t, "nodejs", `exports.handler = () => { console.log(process.pid); return new Promise(() => setInterval(() => {}, 1000)); }`)
+	id, err := c.execute(t.Context(), function, nil)
+	require.NoError(t, err)
+	var logs struct{ Logs string }
+	require.Eventually(t, func() bool {
+		c.must(t, http.StatusOK, "GET", "/api/executions/"+id.String()+"/logs", nil, &logs)
+		return logs.Logs != ""
+	}, 30*time.Second, 20*time.Millisecond, "what a function prints is seen while it runs")
+	s.kill(t)
+	require.Eventually(t, func() bool {
+		return exec.Command("kill", "-0", strings.TrimSpace(logs.Logs)).Run() != nil
+	}, 10*time.Second, 10*time.Millisecond)
+
+	s.start(t)
+	x := c.awaitEnd(t, id)
+	require.Equal(t, "WorkerLost", x.ErrorType)
+}
+
+func TestRunningFunctionsAreStoppedAndRecordedWhenTheServerStops(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.start(t)
+	c := s.register(t)
+	function := c.createFunction(t, "python", "import time\ndef handler(event):\n    print('on it')\n    time.sleep(event)\n    return 'done'\n")
+	short, err := c.execute(t.Context(), function, 2)
+	require.NoError(t, err)
+	long, err := c.execute(t.Context(), function, 600)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		var running []execution
+		c.must(t, http.StatusOK, "GET", "/api/executions?status=running", nil, &running)
+		return len(running) == 2
+	}, 30*time.Second, 20*time.Millisecond)
+	require.NoError(t, s.stop(t), s.output)
+	s.start(t)
+	require.Equal(t, json.RawMessage(`"done"`), c.awaitEnd(t, short).Output, "a run may finish within the grace period")
+	require.Equal(t, "WorkerStopped", c.awaitEnd(t, long).ErrorType)
+}
