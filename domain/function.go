@@ -14,8 +14,10 @@ const (
 	DefaultMemoryMB   = 128
 	DefaultTimeoutSec = 30
 
-	MinMemoryMB, MaxMemoryMB     = 64, 3008
-	MinTimeoutSec, MaxTimeoutSec = 1, 900
+	MinMemoryMB   = 64
+	MaxMemoryMB   = 3008
+	MinTimeoutSec = 1
+	MaxTimeoutSec = 900
 )
 
 // FunctionStatus says whether a function may be run.

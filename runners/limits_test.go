@@ -173,7 +173,7 @@ func TestTheServersEnvironmentStaysWithTheServer(t *testing.T) {
 	} {
 		var names []string
 		require.NoError(t, json.Unmarshal([]byte(run(t, f, `{}`).output(t)), &names))
-		allowed := []string{"HOME", "LANG", "LC_CTYPE", "PATH", "PWD", "TMPDIR", "TZ", "VOLTRUN_EXECUTION_ID"} // PWD and LC_CTYPE: set by sh and Python themselves
+		allowed := []string{"HOME", "LANG", "LC_CTYPE", "PATH", "PWD", "TMPDIR", "TZ", "USER", "VOLTRUN_EXECUTION_ID"} // PWD and LC_CTYPE: set by sh and Python themselves
 		require.Subset(t, allowed, names)
 	}
 }

@@ -65,7 +65,7 @@ func (o *output) String() string {
 }
 
 // newServer returns a server that is not started yet. Whatever runs of it at the end of the test is killed.
-func newServer(t *testing.T, env ...string) *server {
+func newServer(t testing.TB, env ...string) *server {
 	t.Helper()
 	s := &server{dataDir: publicTempDir(t), port: freePort(t), env: env}
 	t.Cleanup(func() {
@@ -80,7 +80,7 @@ func newServer(t *testing.T, env ...string) *server {
 }
 
 // publicTempDir is a folder that the user of the private Postgres can reach as well.
-func publicTempDir(t *testing.T) string {
+func publicTempDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "voltrun-test-")
 	require.NoError(t, err)
@@ -89,7 +89,7 @@ func publicTempDir(t *testing.T) string {
 	return dir
 }
 
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -100,7 +100,7 @@ func freePort(t *testing.T) string {
 func (s *server) url() string { return "http://127.0.0.1:" + s.port }
 
 // launch starts the process without waiting for anything.
-func (s *server) launch(t *testing.T, args ...string) {
+func (s *server) launch(t testing.TB, args ...string) {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
@@ -117,13 +117,13 @@ func (s *server) launch(t *testing.T, args ...string) {
 }
 
 // start starts the server and waits until it is healthy.
-func (s *server) start(t *testing.T) {
+func (s *server) start(t testing.TB) {
 	t.Helper()
 	s.launch(t, "serve")
 	s.awaitHealthy(t)
 }
 
-func (s *server) awaitHealthy(t *testing.T) {
+func (s *server) awaitHealthy(t testing.TB) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
 	for {
@@ -144,7 +144,7 @@ func (s *server) awaitHealthy(t *testing.T) {
 }
 
 // kill is kill -9, without a word to anything that the server started.
-func (s *server) kill(t *testing.T) {
+func (s *server) kill(t testing.TB) {
 	t.Helper()
 	_ = s.process.Process.Kill() // it may have ended by itself
 	<-s.exited

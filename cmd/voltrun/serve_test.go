@@ -16,7 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/fx"
 
-
 	"github.com/voltrun/voltrun/eventstore/pgtest"
 	"github.com/voltrun/voltrun/interfaces/cli"
 )

@@ -165,7 +165,7 @@ func TestProcessesTakeTurnsOnOneConsumer(t *testing.T) {
 	consumers := []*feed.Consumer{l.project(t, "test", nothing), other.project(t, "test", nothing)}
 	var position eventstore.Position
 	for range 50 {
-		position = l.append(t, "a", 7)
+		l.append(t, "a", 7)
 		position = other.append(t, "b", 7)
 	}
 	for _, consumer := range consumers {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -109,37 +110,48 @@ func (s *session) run(ctx context.Context, conn *pgx.Conn) {
 
 // listen wakes everybody when another process appends, until the connection breaks or ctx ends.
 func (s *session) listen(ctx context.Context, conn *pgx.Conn) error {
-	var known eventstore.Position
-	for {
+	known, err := readHead(ctx, conn)
+	for err == nil {
 		waiting, cancel := context.WithTimeout(ctx, fallbackInterval)
-		notification, err := conn.WaitForNotification(waiting)
+		notification, waitErr := conn.WaitForNotification(waiting)
 		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err == nil && notification.PID != s.writerPID.Load():
-			s.wakeAll()
-		case err == nil:
-		case pgconn.Timeout(err):
-			if known, err = s.checkHead(ctx, conn, known); err != nil {
-				return err
-			}
+		case waitErr == nil:
+			known = s.notified(notification, known)
+		case pgconn.Timeout(waitErr):
+			known, err = s.checkHead(ctx, conn, known)
 		default:
-			return err
+			return waitErr
 		}
 	}
+	return err
 }
 
-// checkHead wakes everybody when the log has grown since the last check.
-func (s *session) checkHead(ctx context.Context, conn *pgx.Conn, known eventstore.Position) (eventstore.Position, error) {
-	var head eventstore.Position
-	if err := conn.QueryRow(ctx, "select position from head").Scan(&head); err != nil {
-		return known, err
-	}
-	if head != known {
+// notified wakes everybody for an append of another process, and returns the head that the notification tells.
+func (s *session) notified(n *pgconn.Notification, known eventstore.Position) eventstore.Position {
+	if n.PID != s.writerPID.Load() {
 		s.wakeAll()
 	}
-	return head, nil
+	if head, err := strconv.ParseInt(n.Payload, 10, 64); err == nil {
+		return eventstore.Position(head)
+	}
+	return known // another version's notification; the fallback finds out
+}
+
+// checkHead wakes everybody when the log has grown without a notification.
+func (s *session) checkHead(ctx context.Context, conn *pgx.Conn, known eventstore.Position) (eventstore.Position, error) {
+	head, err := readHead(ctx, conn)
+	if err == nil && head != known {
+		s.wakeAll()
+	}
+	return head, err
+}
+
+func readHead(ctx context.Context, conn *pgx.Conn) (head eventstore.Position, err error) {
+	err = conn.QueryRow(ctx, "select position from head").Scan(&head)
+	return head, err
 }
 
 func (s *session) connect(ctx context.Context) (*pgx.Conn, error) {

@@ -23,7 +23,7 @@ const (
 	// it only has to be nobody else's ("voltrun\1").
 	appendLock = 0x766f6c7472756e01
 
-	// channel is what listeners are notified on, once a batch.
+	// channel is what listeners are notified on, once a batch, with the new head.
 	channel = "voltrun_events"
 
 	queueLength    = 4096
@@ -219,7 +219,7 @@ func (w *writer) execute(b *batch) ([]writeOutcome, error) {
 		outcomes, err = pgx.CollectRows(rows, pgx.RowToStructByPos[writeOutcome])
 		return err
 	})
-	round.Queue("select pg_notify($1, '')", channel)
+	round.Queue("select pg_notify($1, position::text) from head", channel)
 	return outcomes, w.conn.SendBatch(ctx, &round).Close()
 }
 

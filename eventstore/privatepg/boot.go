@@ -84,7 +84,7 @@ func (s *Server) awaitReady(ctx context.Context, p *process) error {
 		case <-slow:
 			s.logger.Warn("Postgres is still starting; after a crash it may have much to replay", "log", s.cluster.logFile())
 		case <-p.exited:
-			return fmt.Errorf("Postgres did not start (%v)", p.err)
+			return fmt.Errorf("Postgres did not start: %w", p.err)
 		case <-ctx.Done():
 			_ = s.shutDown(p)
 			return fmt.Errorf("Postgres was not ready in time: %w", ctx.Err())

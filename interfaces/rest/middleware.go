@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -71,7 +72,7 @@ func (a *API) recoverPanic(w *recorder, r *http.Request) {
 	if cause == nil {
 		return
 	}
-	if cause == http.ErrAbortHandler { // net/http's own way to cut a connection
+	if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) { // net/http's own way to cut a connection
 		panic(cause)
 	}
 	a.logger.LogAttrs(r.Context(), slog.LevelError, "a handler panicked",
