@@ -67,6 +67,8 @@ func startWriter(config *pgx.ConnConfig, committed func(pid uint32), logger *slo
 	}
 	// What was acknowledged must survive a crash, whatever the database's default is.
 	w.config.RuntimeParams["synchronous_commit"] = "on"
+	// Planning the statement takes longer than running it, and one plan fits every batch.
+	w.config.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
 	w.config.RuntimeParams["application_name"] = "voltrun writer"
 	go w.run()
 	return w
