@@ -17,8 +17,11 @@ import (
 const EventColumns = `position, stream_id, version, recorded_at, id, type, schema_version, account_id, actor_kind, actor_id,
 	correlation_id, causation_id, headers, data`
 
-// readPage is how many events one round trip of ReadStream and ReadAll fetches.
-const readPage = 1000
+// What one round trip of ReadStream and ReadAll fetches at most: so many events, and no more once they are so large.
+const (
+	readPage  = 1000
+	readBytes = 8 << 20
+)
 
 // ScanEvent reads one row of EventColumns. It is a pgx.RowToFunc.
 func ScanEvent(row pgx.CollectableRow) (eventstore.Event, error) {
@@ -44,24 +47,32 @@ func ScanEvent(row pgx.CollectableRow) (eventstore.Event, error) {
 
 // ReadStream implements eventstore.Store.
 func (s *Store) ReadStream(ctx context.Context, streamID uuid.UUID, afterVersion int) iter.Seq2[eventstore.Event, error] {
-	const query = "select " + EventColumns + " from events where stream_id = $1 and version > $2 order by version limit $3"
+	query := pageQuery("stream_id = $3 and version > $4", "version")
 	return pages(func(last *eventstore.Event) ([]eventstore.Event, error) {
 		if last != nil {
 			afterVersion = last.Version
 		}
-		return s.collect(ctx, query, streamID, afterVersion, readPage)
+		return s.collect(ctx, query, readPage, readBytes, streamID, afterVersion)
 	})
 }
 
 // ReadAll implements eventstore.Store.
 func (s *Store) ReadAll(ctx context.Context, after eventstore.Position) iter.Seq2[eventstore.Event, error] {
-	const query = "select " + EventColumns + " from events where position > $1 order by position limit $2"
+	query := pageQuery("position > $3", "position")
 	return pages(func(last *eventstore.Event) ([]eventstore.Event, error) {
 		if last != nil {
 			after = last.Position
 		}
-		return s.collect(ctx, query, after, readPage)
+		return s.collect(ctx, query, readPage, readBytes, after)
 	})
+}
+
+// pageQuery reads $1 events in order, and none behind the first $2 bytes of data.
+func pageQuery(where, order string) string {
+	return fmt.Sprintf(`select %[1]s from (
+			select *, sum(octet_length(data)) over (order by %[3]s) - octet_length(data) as bytes_before
+			from events where %[2]s order by %[3]s limit $1
+		) page where bytes_before < $2 order by %[3]s`, EventColumns, where, order)
 }
 
 func (s *Store) collect(ctx context.Context, query string, args ...any) ([]eventstore.Event, error) {
@@ -86,12 +97,14 @@ func pages(next func(last *eventstore.Event) ([]eventstore.Event, error)) iter.S
 				yield(eventstore.Event{}, err)
 				return
 			}
+			bytes := 0
 			for _, e := range page {
+				bytes += len(e.Data)
 				if !yield(e, nil) {
 					return
 				}
 			}
-			if len(page) < readPage {
+			if len(page) < readPage && bytes < readBytes {
 				return
 			}
 			last = &page[len(page)-1]

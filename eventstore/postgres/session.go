@@ -150,17 +150,23 @@ func (s *session) checkHead(ctx context.Context, conn *pgx.Conn, known eventstor
 }
 
 func readHead(ctx context.Context, conn *pgx.Conn) (head eventstore.Position, err error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
 	err = conn.QueryRow(ctx, "select position from head").Scan(&head)
 	return head, err
 }
 
+// connect opens the connection and takes the lease. The lock is a shared one, so that the process does not wait for its
+// own lease when Postgres has not noticed yet that the connection before is gone.
 func (s *session) connect(ctx context.Context) (*pgx.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, s.config)
 	if err != nil {
 		return nil, err
 	}
 	_, listenErr := conn.Exec(ctx, "listen "+channel)
-	_, lockErr := conn.Exec(ctx, "select pg_advisory_lock($1)", leaseKey(s.processID))
+	_, lockErr := conn.Exec(ctx, "select pg_advisory_lock_shared($1)", leaseKey(s.processID))
 	if err := errors.Join(listenErr, lockErr); err != nil {
 		closeNow(conn)
 		return nil, err

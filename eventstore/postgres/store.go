@@ -78,8 +78,16 @@ func (s *Store) Close() {
 // Pool is the connection pool for reads: the log's own, the projections' and the health check's.
 func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 
-// Ping tells whether the database answers.
-func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
+// stuckAfter is how long an append may be under way before the log is no longer well.
+const stuckAfter = 5 * time.Second
+
+// Ping tells whether the database answers, and whether appends get through.
+func (s *Store) Ping(ctx context.Context) error {
+	if stuck := s.writer.stuck(); stuck > stuckAfter {
+		return fmt.Errorf("the writer has been waiting for the database for %s", stuck.Round(time.Second))
+	}
+	return s.pool.Ping(ctx)
+}
 
 // Append implements eventstore.Store.
 func (s *Store) Append(ctx context.Context, writes ...eventstore.Write) (eventstore.Position, error) {

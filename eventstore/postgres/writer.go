@@ -2,15 +2,19 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
 	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/voltrun/voltrun/eventstore"
 )
@@ -26,8 +30,14 @@ const (
 	// channel is what listeners are notified on, once a batch, with the new head.
 	channel = "voltrun_events"
 
+	writerName     = "voltrun writer"
 	queueLength    = 4096
 	maxReconnectIn = time.Second
+	connectTimeout = 5 * time.Second
+
+	// batchTimeout is when a batch is given up whose answer does not come, because the network swallows it: its outcome
+	// is unknown then. No batch that Postgres works on takes nearly as long.
+	batchTimeout = 30 * time.Second
 )
 
 // request is one caller's append on its way through the writer.
@@ -52,64 +62,90 @@ type writer struct {
 	logger    *slog.Logger
 
 	queue    chan *request
-	deferred []*request // kept for the next batch: an append to a stream that the current batch touches
+	deferred []*request    // kept for the next batch: an append to a stream that the current batch touches
+	timeout  time.Duration // batchTimeout, but for tests
 	conn     *pgx.Conn
+	name     string       // of conn or the one before it; empty when there was none yet
+	working  atomic.Int64 // since when the writer waits for Postgres, in Unix nanoseconds; 0 when it does not
 
-	closing sync.RWMutex // held for reading while a request is handed over
-	closed  bool
-	stopped chan struct{}
+	stopOnce sync.Once
+	stopping chan struct{} // closed when nothing new is taken
+	stopped  chan struct{} // closed when everything that was taken is answered
 }
 
 func startWriter(config *pgx.ConnConfig, committed func(pid uint32), logger *slog.Logger) *writer {
 	w := &writer{
-		config: config.Copy(), committed: committed, logger: logger,
-		queue: make(chan *request, queueLength), stopped: make(chan struct{}),
+		config: config.Copy(), committed: committed, logger: logger, timeout: batchTimeout,
+		queue: make(chan *request, queueLength), stopping: make(chan struct{}), stopped: make(chan struct{}),
 	}
-	// What was acknowledged must survive a crash, whatever the database's default is.
-	w.config.RuntimeParams["synchronous_commit"] = "on"
-	// Planning the statement takes longer than running it, and one plan fits every batch.
-	w.config.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
-	w.config.RuntimeParams["application_name"] = "voltrun writer"
+	maps.Copy(w.config.RuntimeParams, map[string]string{
+		// What was acknowledged must survive a crash, whatever the database's default is.
+		"synchronous_commit": "on",
+		// The snapshot of the appending statement has to be newer than the lock before it.
+		"default_transaction_isolation": "read committed",
+		// Planning the statement takes longer than running it, and one plan fits every batch.
+		"plan_cache_mode": "force_generic_plan",
+	})
 	go w.run()
 	return w
 }
 
 func (w *writer) append(ctx context.Context, writes []eventstore.Write) (eventstore.Position, error) {
 	r := &request{ctx: ctx, writes: writes, done: make(chan result, 1)}
-	if err := w.enqueue(r); err != nil {
-		return 0, err
+	select {
+	case <-w.stopping:
+		return 0, eventstore.ErrClosed
+	default:
+	}
+	select {
+	case w.queue <- r:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-w.stopping:
+		return 0, eventstore.ErrClosed
 	}
 	select {
 	case res := <-r.done:
 		return res.position, res.err
 	case <-ctx.Done():
 		return 0, ctx.Err()
+	case <-w.stopped:
+		return r.answerOrClosed()
 	}
 }
 
-func (w *writer) enqueue(r *request) error {
-	w.closing.RLock()
-	defer w.closing.RUnlock()
-	if w.closed {
-		return eventstore.ErrClosed
-	}
+// answerOrClosed is the answer of a request that came at the moment when the writer stopped.
+func (r *request) answerOrClosed() (eventstore.Position, error) {
 	select {
-	case w.queue <- r:
-		return nil
-	case <-r.ctx.Done():
-		return r.ctx.Err()
+	case res := <-r.done:
+		return res.position, res.err
+	default:
+		return 0, eventstore.ErrClosed
 	}
 }
 
 // stop lets the writer finish what it has accepted, and waits for that.
 func (w *writer) stop() {
-	w.closing.Lock()
-	if !w.closed {
-		w.closed = true
-		close(w.queue)
-	}
-	w.closing.Unlock()
+	w.stopOnce.Do(func() { close(w.stopping) })
 	<-w.stopped
+}
+
+func (w *writer) isStopping() bool {
+	select {
+	case <-w.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// stuck tells how long the writer has been waiting for Postgres.
+func (w *writer) stuck() time.Duration {
+	since := w.working.Load()
+	if since == 0 {
+		return 0
+	}
+	return time.Since(time.Unix(0, since))
 }
 
 func (w *writer) run() {
@@ -120,7 +156,9 @@ func (w *writer) run() {
 		if len(b.requests) == 0 {
 			return
 		}
+		w.working.Store(time.Now().UnixNano())
 		w.commit(b)
+		w.working.Store(0)
 	}
 }
 
@@ -134,24 +172,28 @@ func (w *writer) collect() *batch {
 		w.place(b, r)
 	}
 	for len(b.requests) == 0 {
-		r, open := <-w.queue
-		if !open {
+		select {
+		case r := <-w.queue:
+			w.place(b, r)
+		case <-w.stopping:
+			w.takeWaiting(b)
 			return b
 		}
-		w.place(b, r)
 	}
+	w.takeWaiting(b)
+	return b
+}
+
+// takeWaiting adds what is in the queue now, as far as the batch has room.
+func (w *writer) takeWaiting(b *batch) {
 	for !b.full() {
 		select {
-		case r, open := <-w.queue:
-			if !open {
-				return b
-			}
+		case r := <-w.queue:
 			w.place(b, r)
 		default:
-			return b
+			return
 		}
 	}
-	return b
 }
 
 func (w *writer) place(b *batch, r *request) {
@@ -209,8 +251,10 @@ func (w *writer) execute(b *batch) ([]writeOutcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx := context.Background() // the batch belongs to many callers; none of them ends it for the others
-	if err := w.connect(ctx); err != nil {
+	// The batch belongs to many callers; none of them ends it for the others.
+	ctx, cancel := context.WithTimeout(context.Background(), w.timeout)
+	defer cancel()
+	if err := w.connect(); err != nil {
 		return nil, err
 	}
 	var outcomes []writeOutcome
@@ -269,56 +313,76 @@ func conflict(writes []eventstore.Write, outcomes []writeOutcome) error {
 }
 
 // settle answers the requests of a batch with an unknown outcome that are in the log after all, and defers the others
-// to the next batch.
+// to the next batch, ahead of what was deferred already.
 func (w *writer) settle(b *batch) {
-	for _, r := range b.requests {
-		position, err := w.lookUp(r)
-		switch {
-		case errors.Is(err, pgx.ErrNoRows):
-			w.deferred = append(w.deferred, r)
-		default:
-			r.answer(position, err)
+	positions, err := w.lookUp(b)
+	if err != nil {
+		b.answer(0, err)
+		return
+	}
+	var unwritten []*request
+	for i, r := range b.requests {
+		if position, written := positions[i+1]; written {
+			r.answer(position, nil)
+		} else {
+			unwritten = append(unwritten, r)
 		}
 	}
+	w.deferred = append(unwritten, w.deferred...)
 	w.committed(0)
 }
 
-// lookUp finds the position of a request's last event, or pgx.ErrNoRows. It outlasts broken connections.
-func (w *writer) lookUp(r *request) (eventstore.Position, error) {
+// lookUp finds the positions of the last events of a batch's requests that are in the log, by their place in the batch,
+// from 1. It outlasts broken connections.
+func (w *writer) lookUp(b *batch) (map[int]eventstore.Position, error) {
 	for {
-		position, err := w.tryLookUp(r)
+		positions, err := w.tryLookUp(b)
 		if err == nil || w.conn != nil && !w.conn.IsClosed() || errors.Is(err, eventstore.ErrClosed) {
-			return position, err
+			return positions, err
 		}
 		w.disconnect()
 	}
 }
 
 // tryLookUp looks under the append lock, so that a batch which Postgres is still committing is seen.
-func (w *writer) tryLookUp(r *request) (position eventstore.Position, err error) {
-	ctx := context.Background()
-	if err := w.connect(ctx); err != nil {
-		return 0, err
+func (w *writer) tryLookUp(b *batch) (map[int]eventstore.Position, error) {
+	var streams, ids []pgtype.UUID
+	for _, r := range b.requests {
+		last := r.writes[len(r.writes)-1]
+		streams = append(streams, pgUUID(last.StreamID))
+		ids = append(ids, pgUUID(last.Events[len(last.Events)-1].ID))
 	}
-	lastWrite := r.writes[len(r.writes)-1]
-	lastEvent := lastWrite.Events[len(lastWrite.Events)-1]
+	ctx, cancel := context.WithTimeout(context.Background(), w.timeout)
+	defer cancel()
+	if err := w.connect(); err != nil {
+		return nil, err
+	}
+	positions := map[int]eventstore.Position{}
 	var round pgx.Batch
 	round.Queue("select pg_advisory_xact_lock($1)", int64(appendLock))
-	round.Queue("select position from events where stream_id = $1 and id = $2", lastWrite.StreamID, lastEvent.ID).
-		QueryRow(func(row pgx.Row) error { return row.Scan(&position) })
-	return position, w.conn.SendBatch(ctx, &round).Close()
+	round.Queue(`select r.n, e.position
+		from unnest($1::uuid[], $2::uuid[]) with ordinality as r (stream_id, id, n) join events e using (stream_id, id)`,
+		streams, ids).Query(func(rows pgx.Rows) error {
+		var n int
+		var position eventstore.Position
+		_, err := pgx.ForEachRow(rows, []any{&n, &position}, func() error {
+			positions[n] = position
+			return nil
+		})
+		return err
+	})
+	return positions, w.conn.SendBatch(ctx, &round).Close()
 }
 
 // connect waits until there is a connection. The callers' contexts bound their own waiting; the writer itself gives up
 // only when it was stopped.
-func (w *writer) connect(ctx context.Context) error {
+func (w *writer) connect() error {
 	for delay := 10 * time.Millisecond; w.conn == nil; delay = min(2*delay, maxReconnectIn) {
-		conn, err := pgx.ConnectConfig(ctx, w.config)
+		err := w.tryConnect()
 		if err == nil {
-			w.conn = conn
 			return nil
 		}
-		if w.isClosed() {
+		if w.isStopping() {
 			return fmt.Errorf("%w while the database could not be reached", eventstore.ErrClosed)
 		}
 		w.logger.Warn("the log cannot be reached; trying again", "error", err, "in", delay)
@@ -327,10 +391,41 @@ func (w *writer) connect(ctx context.Context) error {
 	return nil
 }
 
-func (w *writer) isClosed() bool {
-	w.closing.RLock()
-	defer w.closing.RUnlock()
-	return w.closed
+// tryConnect opens a connection and ends the one before it on the server's side. That one may have a batch in its
+// buffers that Postgres has not read yet; it must not be written after the writer has looked for it in vain. Each
+// connection has a name of its own, which does not come again as a process id might.
+func (w *writer) tryConnect() error {
+	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+	defer cancel()
+	name := writerName + " " + rand.Text()
+	config := w.config.Copy()
+	config.RuntimeParams["application_name"] = name
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	if err := terminate(ctx, conn, w.name); err != nil {
+		closeNow(conn)
+		return err
+	}
+	w.name, w.conn = name, conn
+	return nil
+}
+
+// terminate ends the connection of that name, if there is one, and waits until it is gone, which takes milliseconds.
+// pg_terminate_backend could wait as well, but looks only every 100 ms.
+func terminate(ctx context.Context, conn *pgx.Conn, name string) error {
+	if name == "" {
+		return nil
+	}
+	for {
+		var left int
+		err := conn.QueryRow(ctx, "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = $1", name).Scan(&left)
+		if err != nil || left == 0 {
+			return err
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 func (w *writer) disconnect() {
