@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -270,4 +273,79 @@ func TestAKeyIsShownOnceAndStoredAsItsHash(t *testing.T) {
 		require.NotContains(t, string(e.Data), key.Key)
 	}
 	require.Len(t, commands.HashKey(key.Key), 32)
+}
+
+// counted counts the events that commands read from the log.
+type counted struct {
+	eventstore.Store
+	events atomic.Int64
+}
+
+func (c *counted) ReadStream(ctx context.Context, id uuid.UUID, after int) iter.Seq2[eventstore.Event, error] {
+	return func(yield func(eventstore.Event, error) bool) {
+		for e, err := range c.Store.ReadStream(ctx, id, after) {
+			c.events.Add(1)
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestWhatAnExecutionReadsDoesNotGrowWithItsFunctionsHistory(t *testing.T) {
+	store := memory.New()
+	log := &counted{Store: store}
+	passwords, err := commands.NewPasswords(bcrypt.MinCost)
+	require.NoError(t, err)
+	f := fixture{commands.New(log, store, eventstore.DomainCodec(), passwords, []string{"nodejs"}), store, t.Context()}
+	owner := uuid.New()
+	id := f.function(t, owner)
+	change := func(code string) {
+		_, err := f.UpdateFunction.Handle(f.ctx, anonymous, domain.UpdateFunction{
+			FunctionID: id, AccountID: owner, Changes: domain.FunctionChanges{Code: &code},
+		})
+		require.NoError(t, err)
+	}
+	for i := range 100 {
+		change(fmt.Sprint("code ", i))
+	}
+	_, err = f.ClaimExecution.Handle(f.ctx, f.request(t, owner, id), uuid.New())
+	require.NoError(t, err)
+
+	log.events.Store(0)
+	execution := f.request(t, owner, id)
+	attempt, err := f.ClaimExecution.Handle(f.ctx, execution, uuid.New())
+	require.NoError(t, err)
+	require.Equal(t, "code 99", attempt.Function.Code)
+	require.LessOrEqual(t, log.events.Load(), int64(1), "the execution's own first event")
+
+	before := f.request(t, owner, id)
+	change("changed")
+	log.events.Store(0)
+	after, err := f.ClaimExecution.Handle(f.ctx, f.request(t, owner, id), uuid.New())
+	require.NoError(t, err)
+	require.Equal(t, "changed", after.Function.Code)
+	old, err := f.ClaimExecution.Handle(f.ctx, before, uuid.New())
+	require.NoError(t, err)
+	require.Equal(t, "code 99", old.Function.Code, "an execution runs the version that was asked for")
+	require.LessOrEqual(t, log.events.Load(), int64(3))
+}
+
+func TestNotingTheUseOfAKeyReadsNothing(t *testing.T) {
+	store := memory.New()
+	log := &counted{Store: store}
+	passwords, err := commands.NewPasswords(bcrypt.MinCost)
+	require.NoError(t, err)
+	f := commands.New(log, store, eventstore.DomainCodec(), passwords, nil)
+	owner := uuid.New()
+	key, err := f.CreateKey.Handle(t.Context(), anonymous, owner, "ci", nil)
+	require.NoError(t, err)
+	log.events.Store(0)
+	for range 50 {
+		require.NoError(t, f.NoteKeyUse.Handle(t.Context(), commands.KeyUse{AccountID: owner, KeyID: key.ID, At: time.Now()}))
+	}
+	require.Zero(t, log.events.Load())
+	_, err = f.DeleteKey.Handle(t.Context(), anonymous, domain.DeleteKey{KeyID: key.ID, AccountID: owner})
+	require.NoError(t, err)
+	require.Equal(t, int64(1), log.events.Load(), "the uses of a key do not make its deletion dear")
 }

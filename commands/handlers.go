@@ -34,7 +34,7 @@ type Handlers struct {
 
 // New makes the handlers over a log and its vault. runtimes are the words of the runtimes that this host can serve.
 func New(store eventstore.Store, vault eventstore.Vault, codec *eventstore.Codec, passwords *Passwords, runtimes []string) *Handlers {
-	j := &journal{store: store, codec: codec, now: time.Now, newID: newID}
+	j := &journal{store: store, codec: codec, now: time.Now, newID: newID, functions: newFunctionCache()}
 	return &Handlers{
 		RegisterAccount: RegisterAccountHandler{j, vault, passwords},
 		LogIn:           LogInHandler{j, vault, passwords},

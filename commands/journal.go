@@ -20,6 +20,8 @@ type journal struct {
 	codec *eventstore.Codec
 	now   func() time.Time
 	newID func() uuid.UUID
+
+	functions *functionCache
 }
 
 // history is a stream as a command sees it.
@@ -38,12 +40,15 @@ func (h history[S]) causes(actor domain.Actor) eventstore.Metadata {
 
 // load folds a stream.
 func load[S domain.State[S]](ctx context.Context, j *journal, streamID uuid.UUID) (history[S], error) {
-	return loadUntil[S](ctx, j, streamID, 0)
+	return extend(ctx, j, streamID, history[S]{}, 0)
 }
 
-// loadUntil folds a stream up to and including an event version; 0 means all of it.
-func loadUntil[S domain.State[S]](ctx context.Context, j *journal, streamID uuid.UUID, until int) (h history[S], err error) {
-	for stored, err := range j.store.ReadStream(ctx, streamID, 0) {
+// extend folds what a stream has beyond a known part of it, up to and including an event version; 0 means all of it.
+func extend[S domain.State[S]](ctx context.Context, j *journal, streamID uuid.UUID, h history[S], until int) (history[S], error) {
+	if until > 0 && h.version == until {
+		return h, nil
+	}
+	for stored, err := range j.store.ReadStream(ctx, streamID, h.version) {
 		if err != nil {
 			return h, err
 		}
@@ -53,6 +58,7 @@ func loadUntil[S domain.State[S]](ctx context.Context, j *journal, streamID uuid
 		}
 		if h.version == 0 {
 			h.first = stored
+			h.first.Data = nil // it may be large, and the fold has it
 		}
 		h.state, h.version = h.state.Evolve(event), stored.Version
 		if h.version == until {
@@ -77,7 +83,7 @@ func decide[S domain.State[S]](
 		if len(events) == 0 {
 			return 0, refusal
 		}
-		write, err := j.write(streamID, h.version, meta, events...)
+		write, err := j.write(streamID, eventstore.Exactly(h.version), meta, events...)
 		if err != nil {
 			return 0, err
 		}
@@ -93,9 +99,11 @@ func decide[S domain.State[S]](
 	return 0, domain.Errorf(domain.Conflict, "It is being changed by many requests at once. Try again.")
 }
 
-// write encodes events for a stream that has version events.
-func (j *journal) write(streamID uuid.UUID, version int, meta eventstore.Metadata, events ...domain.Event) (eventstore.Write, error) {
-	w := eventstore.Write{StreamID: streamID, Expected: eventstore.Exactly(version)}
+// write encodes events for a stream.
+func (j *journal) write(
+	streamID uuid.UUID, expected eventstore.ExpectedVersion, meta eventstore.Metadata, events ...domain.Event,
+) (eventstore.Write, error) {
+	w := eventstore.Write{StreamID: streamID, Expected: expected}
 	for _, e := range events {
 		encoded, err := j.codec.Encode(j.newID(), e, meta)
 		if err != nil {

@@ -7,14 +7,33 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voltrun/voltrun/domain"
+	"github.com/voltrun/voltrun/eventstore"
 )
+
+// keyUseNamespace makes the ids of the streams that hold the uses of keys. It must never change.
+var keyUseNamespace = uuid.MustParse("0d3a6a0e-6f0b-4f0a-8a5e-3d6f3f2b9c77")
+
+// KeyUse is one use of an API key.
+type KeyUse struct {
+	AccountID uuid.UUID // the key's owner
+	KeyID     uuid.UUID
+	RequestID uuid.UUID // the request that came with the key
+	At        time.Time
+}
 
 // NoteKeyUseHandler records when API keys were used.
 type NoteKeyUseHandler struct{ journal *journal }
 
-// Handle records that a key was used at that time. The caller sees to it that this happens seldom.
-func (h NoteKeyUseHandler) Handle(ctx context.Context, accountID, keyID uuid.UUID, at time.Time) error {
-	origin := Origin{Actor: domain.Actor{Kind: domain.ActorAPIKey, ID: keyID}}
-	_, err := decide(ctx, h.journal, origin.metadata(accountID), keyID, domain.NoteKeyUse{At: at.UTC()}.Decide)
+// Handle records a use. There is nothing to decide, and so nothing is read, however often the key was used before. The
+// caller sees to it that this happens seldom.
+func (h NoteKeyUseHandler) Handle(ctx context.Context, use KeyUse) error {
+	origin := Origin{Actor: domain.Actor{Kind: domain.ActorAPIKey, ID: use.KeyID}, RequestID: use.RequestID}
+	stream := uuid.NewSHA1(keyUseNamespace, use.KeyID[:])
+	used := domain.KeyUsed{KeyID: use.KeyID, At: use.At.UTC()}
+	write, err := h.journal.write(stream, eventstore.Any, origin.metadata(use.AccountID), used)
+	if err != nil {
+		return err
+	}
+	_, err = h.journal.store.Append(ctx, write)
 	return err
 }

@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"errors"
 
 	"github.com/google/uuid"
 
@@ -35,8 +34,9 @@ type RegisterAccountHandler struct {
 	passwords *Passwords
 }
 
-// Handle opens an account and its first session, at once or not at all. The password's hash goes to the vault first:
-// an account whose log entry failed leaves an unreachable secret, which is removed, and never an account without one.
+// Handle opens an account and its first session, at once or not at all. The password's hash goes to the vault first, so
+// that there is never an account without one. Of an account that could not be opened a hash may stay that nothing leads
+// to.
 func (h RegisterAccountHandler) Handle(ctx context.Context, origin Origin, cmd domain.RegisterAccount) (Login, error) {
 	cmd.AccountID = h.journal.newID()
 	reserve, err := h.reserveEmail(ctx, origin, cmd)
@@ -52,7 +52,8 @@ func (h RegisterAccountHandler) Handle(ctx context.Context, origin Origin, cmd d
 	}
 	login, err := h.open(ctx, origin, cmd, reserve)
 	if eventstore.IsConflict(err) {
-		return Login{}, errors.Join(domain.ErrEmailTaken, h.vault.Forget(ctx, cmd.AccountID))
+		_ = h.vault.Forget(ctx, cmd.AccountID) // see above: when it fails, the hash stays and harms nobody
+		return Login{}, domain.ErrEmailTaken
 	}
 	return login, err
 }
@@ -71,7 +72,7 @@ func (h RegisterAccountHandler) reserveEmail(ctx context.Context, origin Origin,
 	if err != nil {
 		return eventstore.Write{}, err
 	}
-	return h.journal.write(stream, reservation.version, origin.metadata(cmd.AccountID), events...)
+	return h.journal.write(stream, eventstore.Exactly(reservation.version), origin.metadata(cmd.AccountID), events...)
 }
 
 func (h RegisterAccountHandler) open(ctx context.Context, origin Origin, cmd domain.RegisterAccount, reserve eventstore.Write) (Login, error) {
@@ -83,11 +84,11 @@ func (h RegisterAccountHandler) open(ctx context.Context, origin Origin, cmd dom
 		return Login{}, err
 	}
 	meta := origin.metadata(cmd.AccountID)
-	account, err := h.journal.write(cmd.AccountID, 0, meta, cmd.Registered())
+	account, err := h.journal.write(cmd.AccountID, eventstore.New, meta, cmd.Registered())
 	if err != nil {
 		return Login{}, err
 	}
-	session, err := h.journal.write(token.sessionID, 0, meta, started...)
+	session, err := h.journal.write(token.sessionID, eventstore.New, meta, started...)
 	if err != nil {
 		return Login{}, err
 	}

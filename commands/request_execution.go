@@ -15,17 +15,17 @@ type RequestExecutionHandler struct{ journal *journal }
 // Handle accepts an execution and returns its new id. It fills in the command's ExecutionID and Function. When it
 // returns without an error the execution is durable and will end.
 func (h RequestExecutionHandler) Handle(ctx context.Context, origin Origin, cmd domain.RequestExecution) (uuid.UUID, eventstore.Position, error) {
-	function, err := load[domain.Function](ctx, h.journal, cmd.FunctionID)
+	function, err := h.journal.functions.newest(ctx, h.journal, cmd.FunctionID)
 	if err != nil {
 		return uuid.Nil, 0, err
 	}
-	cmd.ExecutionID, cmd.Function = h.journal.newID(), function.state
+	cmd.ExecutionID, cmd.Function = h.journal.newID(), function
 	// The id is new, so there is no stream to load.
 	events, err := cmd.Decide(domain.Execution{})
 	if err != nil {
 		return uuid.Nil, 0, err
 	}
-	write, err := h.journal.write(cmd.ExecutionID, 0, origin.metadata(cmd.AccountID), events...)
+	write, err := h.journal.write(cmd.ExecutionID, eventstore.New, origin.metadata(cmd.AccountID), events...)
 	if err != nil {
 		return uuid.Nil, 0, err
 	}

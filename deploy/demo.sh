@@ -15,12 +15,14 @@ server=$!
 stop() {
     kill -INT "$server" 2>/dev/null || true
     wait "$server" 2>/dev/null || true
+    rm -f "$log"
 }
 trap stop EXIT
 
 until bin/voltrun projections status --url "http://127.0.0.1:$port" >/dev/null 2>&1; do
     if ! kill -0 "$server" 2>/dev/null; then
         cat "$log"
+        echo "If a server runs on another port, say which: PORT=... make demo"
         exit 1
     fi
     sleep 0.1

@@ -26,6 +26,16 @@ func TestARegistrationNamesEveryWrongField(t *testing.T) {
 	require.Equal(t, []string{"email", "password", "name"}, fieldsOf(refusal))
 }
 
+func TestNamesStandInOneLineAndShowWhatTheyAre(t *testing.T) {
+	for name, good := range map[string]bool{
+		"Ada": true, "Åsa Öberg": true, "नमस्ते": true, "a\nb": false, "a\tb": false, "a\u202eb": false, "a\x00b": false, "": false,
+	} {
+		cmd := ada
+		cmd.Name = name
+		require.Equal(t, good, cmd.Validate() == nil, "%q", name)
+	}
+}
+
 func TestEmailAddressesAreChecked(t *testing.T) {
 	for email, good := range map[string]bool{
 		"ada@example.com": true, "a.b+c@sub.example.co": true, "ada@localhost": true,
@@ -63,6 +73,12 @@ func TestARefreshTokenIsExchangedOnce(t *testing.T) {
 	require.ErrorIs(t, err, domain.ErrSessionEnded)
 	require.IsType(t, domain.SessionRevoked{}, events[0], "a token that comes twice ends the family")
 
+	guess := domain.RefreshSession{Presented: []byte("guess"), Successor: []byte("third"), Now: now}
+	events, err = guess.Decide(domain.Fold[domain.Session](started, exchanged))
+	require.ErrorIs(t, err, domain.ErrSessionEnded)
+	require.Empty(t, events, "a token that never was one of the session's does not end it")
+
+	events, _ = refresh.Decide(domain.Fold[domain.Session](started, exchanged))
 	successor := domain.RefreshSession{Presented: []byte("second"), Successor: []byte("third"), Now: now}
 	given[domain.Session](started, exchanged, events[0]).refused(t, domain.Unauthorized, successor.Decide)
 }
@@ -83,12 +99,16 @@ func TestAnAPIKeyLivesFromCreationToDeletion(t *testing.T) {
 	past.ExpiresAt = ptr(now)
 	require.Equal(t, []string{"expires_at"}, fieldsOf(given[domain.Key]().refused(t, domain.Invalid, past.Decide)))
 
+	for _, beyond := range []string{"9999-12-31T23:59:59-23:00"} {
+		at, err := time.Parse(time.RFC3339, beyond)
+		require.NoError(t, err)
+		late := create
+		late.ExpiresAt = &at
+		require.Equal(t, []string{"expires_at"}, fieldsOf(given[domain.Key]().refused(t, domain.Invalid, late.Decide)), "it is the year 10000 in UTC")
+	}
+
 	remove := domain.DeleteKey{KeyID: create.KeyID, AccountID: owner}
 	given[domain.Key](created).then(t, remove.Decide, domain.KeyDeleted{})
 	given[domain.Key](created, domain.KeyDeleted{}).refused(t, domain.NotFound, remove.Decide)
 	given[domain.Key](created).refused(t, domain.NotFound, domain.DeleteKey{KeyID: create.KeyID, AccountID: uuid.New()}.Decide)
-
-	used := domain.NoteKeyUse{At: now}
-	given[domain.Key](created).then(t, used.Decide, domain.KeyUsed{At: now})
-	given[domain.Key](created, domain.KeyDeleted{}).then(t, used.Decide)
 }

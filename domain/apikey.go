@@ -27,9 +27,11 @@ type (
 		ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	}
 
-	// KeyUsed says that a key was used around this time. It is recorded at most once a minute for each key.
+	// KeyUsed says that a key was used around this time. It is recorded at most once a minute for each key, in a stream
+	// beside the key's own, which stays short that way.
 	KeyUsed struct {
-		At time.Time `json:"at"`
+		KeyID uuid.UUID `json:"key_id"`
+		At    time.Time `json:"at"`
 	}
 
 	// KeyDeleted ends a key for ever.
@@ -73,7 +75,8 @@ func (c CreateKey) Decide(k Key) ([]Event, error) {
 	checks.name("name", c.Name)
 	if c.ExpiresAt != nil {
 		checks.require(c.ExpiresAt.After(c.Now), "expires_at", "expires_at must lie in the future, but is %s.", c.ExpiresAt.UTC().Format(time.RFC3339))
-		checks.require(c.ExpiresAt.Year() <= 9999, "expires_at", "expires_at must not lie after the year 9999.")
+		// Beyond, RFC 3339 has no form for it.
+		checks.require(c.ExpiresAt.UTC().Year() <= 9999, "expires_at", "expires_at must not lie after the year 9999.")
 	}
 	if err := checks.err(); err != nil {
 		return nil, err
@@ -81,20 +84,12 @@ func (c CreateKey) Decide(k Key) ([]Event, error) {
 	if k.ID != uuid.Nil {
 		return nil, Errorf(Conflict, "API key %s exists already.", c.KeyID)
 	}
-	return []Event{KeyCreated{
-		KeyID: c.KeyID, AccountID: c.AccountID, Name: c.Name, Prefix: c.Prefix, Hash: c.Hash, ExpiresAt: c.ExpiresAt,
-	}}, nil
-}
-
-// NoteKeyUse records that a key was used.
-type NoteKeyUse struct{ At time.Time }
-
-// Decide implements the rule: a deleted key is not used any more.
-func (c NoteKeyUse) Decide(k Key) ([]Event, error) {
-	if k.ID == uuid.Nil || k.Deleted {
-		return nil, nil
+	created := KeyCreated{KeyID: c.KeyID, AccountID: c.AccountID, Name: c.Name, Prefix: c.Prefix, Hash: c.Hash}
+	if c.ExpiresAt != nil {
+		expires := c.ExpiresAt.UTC()
+		created.ExpiresAt = &expires
 	}
-	return []Event{KeyUsed(c)}, nil
+	return []Event{created}, nil
 }
 
 // DeleteKey ends an API key.

@@ -2,6 +2,7 @@ package domain
 
 import (
 	"crypto/subtle"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,7 +16,8 @@ const RefreshLifetime = 30 * 24 * time.Hour
 type Session struct {
 	ID        uuid.UUID
 	AccountID uuid.UUID
-	TokenHash []byte // SHA-256 of the newest refresh token's secret
+	TokenHash []byte   // SHA-256 of the newest refresh token's secret
+	Exchanged [][]byte // those of the tokens before it
 	ExpiresAt time.Time
 	Revoked   bool
 }
@@ -56,6 +58,7 @@ func (s Session) Evolve(event Event) Session {
 	case SessionStarted:
 		s = Session{ID: e.SessionID, AccountID: e.AccountID, TokenHash: e.TokenHash, ExpiresAt: e.ExpiresAt}
 	case SessionRefreshed:
+		s.Exchanged = append(slices.Clip(s.Exchanged), s.TokenHash)
 		s.TokenHash, s.ExpiresAt = e.TokenHash, e.ExpiresAt
 	case SessionRevoked:
 		s.Revoked = true
@@ -94,13 +97,21 @@ type RefreshSession struct {
 var ErrSessionEnded = &Error{Code: Unauthorized, Message: "The session has ended. Log in again."}
 
 // Decide implements rotation. For a token that was exchanged before, it returns the revocation *and* ErrSessionEnded:
-// the caller appends the event and then refuses.
+// the caller appends the event and then refuses. A token that never was one of the session's is refused without a trace,
+// so that nobody can end a session by guessing.
 func (c RefreshSession) Decide(s Session) ([]Event, error) {
 	if s.ID == uuid.Nil || s.Revoked || !c.Now.Before(s.ExpiresAt) {
 		return nil, ErrSessionEnded
 	}
-	if c.Presented != nil && subtle.ConstantTimeCompare(c.Presented, s.TokenHash) != 1 {
+	if slices.ContainsFunc(s.Exchanged, c.presents) {
 		return []Event{SessionRevoked{Reason: "a refresh token was used twice"}}, ErrSessionEnded
 	}
+	if c.Presented != nil && !c.presents(s.TokenHash) {
+		return nil, ErrSessionEnded
+	}
 	return []Event{SessionRefreshed{TokenHash: c.Successor, ExpiresAt: c.Now.Add(RefreshLifetime)}}, nil
+}
+
+func (c RefreshSession) presents(hash []byte) bool {
+	return subtle.ConstantTimeCompare(c.Presented, hash) == 1
 }

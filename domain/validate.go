@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -37,9 +38,10 @@ func (c *checks) text(field, value string, max int) {
 	c.require(n <= max, field, "%s must be at most %d characters long, but has %d.", field, max, n)
 }
 
-// name checks a text that must be there.
+// name checks a text that must be there and stands in one line.
 func (c *checks) name(field, value string) {
 	c.require(strings.TrimSpace(value) != "", field, "%s must not be empty.", field)
+	c.require(!strings.ContainsFunc(value, invisible), field, "%s must not contain line breaks or other control characters.", field)
 	c.text(field, value, MaxNameLength)
 }
 
@@ -92,4 +94,11 @@ func jsonDepth(data []byte) int {
 		}
 	}
 	return deepest
+}
+
+// invisible tells whether a character could make a name look like another one or break a line: control and format
+// characters, such as those that turn the direction of writing. The joiners are letters' parts in many scripts.
+func invisible(r rune) bool {
+	const nonJoiner, joiner = '\u200c', '\u200d'
+	return r != 0 && r != nonJoiner && r != joiner && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
 }

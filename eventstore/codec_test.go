@@ -54,7 +54,7 @@ func samples() []domain.Event {
 		domain.ExecutionCompleted{Output: json.RawMessage(`{"statusCode":200}`), DurationMS: 31, MemoryMB: 44},
 		domain.ExecutionFailed{Error: "boom", ErrorType: "TypeError", Stack: "at handler (index.js:3:9)", DurationMS: 31, MemoryMB: 44},
 		domain.KeyCreated{KeyID: id, AccountID: account, Name: "ci", Prefix: "vr_012345678", Hash: []byte("hash"), ExpiresAt: &at},
-		domain.KeyUsed{At: at},
+		domain.KeyUsed{KeyID: id, At: at},
 		domain.KeyDeleted{},
 	}
 }

@@ -89,10 +89,13 @@ func setIf[T any](row Row, column string, value *T) {
 // Functions reads the functions.
 type Functions struct{ db Querier }
 
-// List returns an account's functions, newest first.
-func (f Functions) List(ctx context.Context, accountID uuid.UUID) ([]Function, error) {
-	return many[Function](ctx, f.db,
-		"select "+functionColumns+" from functions where account_id = $1 order by created_position desc", accountID)
+var functionListing = listing{
+	table: "functions", columns: functionColumns, size: "octet_length(code) + octet_length(description)",
+}
+
+// List returns a page of an account's functions.
+func (f Functions) List(ctx context.Context, accountID uuid.UUID, part PageRequest) (Page[Function], error) {
+	return readPage[Function](ctx, f.db, functionListing, accountID, part)
 }
 
 // Get returns an account's function, or a domain.NotFound error when it has none with that id.

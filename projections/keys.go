@@ -50,7 +50,7 @@ var keysProjection = &Projection{
 				"created_at": r.RecordedAt, "expires_at": e.ExpiresAt,
 			})
 		case domain.KeyUsed:
-			c.Update(keysTable, r.StreamID, Row{"last_used": e.At})
+			c.Update(keysTable, e.KeyID, Row{"last_used": e.At})
 		case domain.KeyDeleted:
 			c.Delete(keysTable, r.StreamID)
 		}
@@ -62,9 +62,11 @@ type Keys struct{ db Querier }
 
 const keyColumns = "id, account_id, name, prefix, created_at, last_used, expires_at"
 
-// List returns an account's keys, newest first.
-func (k Keys) List(ctx context.Context, accountID uuid.UUID) ([]Key, error) {
-	return many[Key](ctx, k.db, "select "+keyColumns+" from keys where account_id = $1 order by created_position desc", accountID)
+var keyListing = listing{table: "keys", columns: keyColumns, size: "octet_length(name)"}
+
+// List returns a page of an account's keys.
+func (k Keys) List(ctx context.Context, accountID uuid.UUID, part PageRequest) (Page[Key], error) {
+	return readPage[Key](ctx, k.db, keyListing, accountID, part)
 }
 
 // Find returns the key with this prefix and this SHA-256, expired or not, or a domain.Unauthorized error. Only the

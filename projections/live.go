@@ -4,58 +4,70 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/ThreeDotsLabs/watermill/message"
+
 	"github.com/voltrun/voltrun/eventstore"
+	"github.com/voltrun/voltrun/eventstore/feed"
 )
 
-// Follower is a consumer of the log that carries one projection.
-type Follower interface {
-	// Wait returns when the rows of everything up to position can be read, or fails when ctx ends or the follower is
-	// paused before.
-	Wait(ctx context.Context, position eventstore.Position) error
-	Status() FollowerStatus
-}
-
-// FollowerStatus is how far a follower is.
-type FollowerStatus struct {
-	Position eventstore.Position // everything up to here can be read
-	Err      error               // why it is paused; nil while it runs
-}
-
-// Live are the projections that follow the log in this process, by name.
+// Live are the projections that follow the log in this process.
 type Live struct {
 	order     []string
-	followers map[string]Follower
+	consumers map[string]*feed.Consumer // by the projection's name
 }
 
-// NewLive makes an empty set.
-func NewLive() *Live { return &Live{followers: map[string]Follower{}} }
+// Follow makes a handler on the router for each projection. They follow the log once the router runs.
+func Follow(router *message.Router, log *feed.Feed, codec *eventstore.Codec, list []*Projection) *Live {
+	live := &Live{consumers: map[string]*feed.Consumer{}}
+	for _, p := range list {
+		consumer := log.Pages(p.ConsumerName(), p.Types...)
+		router.AddConsumerHandler(p.ConsumerName(), feed.All, consumer, func(msg *message.Message) error {
+			return feed.InPage(msg, func(ctx context.Context, tx feed.Tx, page feed.Page) error {
+				return p.handle(ctx, tx, codec, page)
+			})
+		})
+		live.order = append(live.order, p.Name)
+		live.consumers[p.Name] = consumer
+	}
+	return live
+}
 
-// Add enters a projection's follower.
-func (l *Live) Add(name string, f Follower) {
-	l.order = append(l.order, name)
-	l.followers[name] = f
+// ConsumerName is the name of a projection's checkpoint.
+func (p *Projection) ConsumerName() string { return "projection." + p.Name }
+
+// handle writes what a page of the log changes.
+func (p *Projection) handle(ctx context.Context, tx feed.Tx, codec *eventstore.Codec, page feed.Page) error {
+	changes := newChanges()
+	for event, err := range page.Events(ctx, tx) {
+		if err != nil {
+			return err
+		}
+		fact, err := codec.Decode(event.NewEvent)
+		if err != nil {
+			return fmt.Errorf("event %d: %w", event.Position, err)
+		}
+		p.Fold(Recorded{Event: event, Fact: fact}, changes)
+	}
+	return p.write(ctx, tx, changes)
 }
 
 // Wait returns when a projection shows everything up to position, at once for position 0. It fails when ctx ends or
 // the projection is paused before that.
-func (l *Live) Wait(ctx context.Context, name string, position eventstore.Position) error {
-	f, ok := l.followers[name]
+func (l *Live) Wait(ctx context.Context, name string, position Position) error {
+	consumer, ok := l.consumers[name]
 	if !ok {
 		return fmt.Errorf("there is no projection %q", name)
 	}
-	if position == 0 {
-		return nil
-	}
-	return f.Wait(ctx, position)
+	return consumer.Wait(ctx, position)
 }
 
 // Status is where a projection stands.
 type Status struct {
-	Name     string              `json:"name"`
-	Position eventstore.Position `json:"position"`
-	Lag      eventstore.Position `json:"lag"` // events behind the head
-	State    string              `json:"state"`
-	Error    string              `json:"error,omitempty"`
+	Name     string   `json:"name"`
+	Position Position `json:"position"`
+	Lag      Position `json:"lag"` // events behind the head
+	State    string   `json:"state"`
+	Error    string   `json:"error,omitempty"`
 }
 
 // The states of a projection. A paused one keeps its place until what stopped it is mended; it never skips an event.
@@ -64,14 +76,14 @@ const (
 	Paused    = "paused"
 )
 
-// Status tells where every projection stands against the head of the log, in the order of All.
-func (l *Live) Status(head eventstore.Position) []Status {
+// Status tells where every projection stands against the head of the log, in the order in which they were given.
+func (l *Live) Status(head Position) []Status {
 	list := make([]Status, 0, len(l.order))
 	for _, name := range l.order {
-		f := l.followers[name].Status()
-		s := Status{Name: name, Position: f.Position, Lag: max(0, head-f.Position), State: Following}
-		if f.Err != nil {
-			s.State, s.Error = Paused, f.Err.Error()
+		c := l.consumers[name].Status()
+		s := Status{Name: name, Position: c.Position, Lag: max(0, head-c.Position), State: Following}
+		if c.Paused {
+			s.State, s.Error = Paused, c.Error
 		}
 		list = append(list, s)
 	}

@@ -30,6 +30,13 @@ const logsDDL = `create table execution_logs (
 	primary key (execution_id, position)
 )`
 
+// The log of the execution x as one string, in which every line ends with a newline, and the string's length in bytes.
+const (
+	logsColumn = `coalesce((select string_agg(l.text, E'\n' order by l.position) || E'\n'
+		from execution_logs l where l.execution_id = x.id), '') as logs`
+	logsSize = `(select coalesce(sum(octet_length(l.text) + 1), 0) from execution_logs l where l.execution_id = x.id)`
+)
+
 func foldLogLine(r Recorded, e domain.ExecutionLogLine, c *Changes) {
 	c.Insert(logsTable, r.Position, Row{"execution_id": r.StreamID, "stream": e.Stream, "text": e.Text, "written_at": e.At})
 }

@@ -7,14 +7,14 @@
 package projections
 
 import (
-	"fmt"
-	"slices"
-
 	"github.com/google/uuid"
 
 	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/eventstore"
 )
+
+// Position is an event's place in the log; lists and waits are told in it.
+type Position = eventstore.Position
 
 // Projection is one read model.
 type Projection struct {
@@ -25,7 +25,7 @@ type Projection struct {
 	DDL string
 	// Tables are what the DDL creates, in the order in which they are written.
 	Tables []*Table
-	// Types are the event types that Fold wants to see.
+	// Types are the event types that Fold gets to see.
 	Types []string
 	// Fold says what one event does to the tables. It is pure, and a page of events is folded one by one, in order.
 	Fold func(Recorded, *Changes)
@@ -41,30 +41,6 @@ type Recorded struct {
 func All() []*Projection {
 	return []*Projection{accountsProjection, functionsProjection, executionsProjection, keysProjection}
 }
-
-// FoldEvent adds what an event does to the tables. The events of a page are folded one by one, in order.
-func (p *Projection) FoldEvent(codec *eventstore.Codec, e eventstore.Event, changes *Changes) error {
-	if !slices.Contains(p.Types, e.Type) {
-		return nil
-	}
-	fact, err := codec.Decode(e.NewEvent)
-	if err != nil {
-		return &EventError{Position: e.Position, Err: err}
-	}
-	p.Fold(Recorded{Event: e, Fact: fact}, changes)
-	return nil
-}
-
-// EventError says at which event a projection failed.
-type EventError struct {
-	Position eventstore.Position
-	Err      error
-}
-
-func (e *EventError) Error() string { return fmt.Sprintf("event %d: %v", e.Position, e.Err) }
-
-// Unwrap returns the cause.
-func (e *EventError) Unwrap() error { return e.Err }
 
 // types lists the stored names of these events.
 func types(events ...domain.Event) []string {
@@ -104,8 +80,7 @@ type change struct {
 	deleted bool
 }
 
-// NewChanges makes an empty set of changes.
-func NewChanges() *Changes { return &Changes{tables: map[*Table]*tableChanges{}} }
+func newChanges() *Changes { return &Changes{tables: map[*Table]*tableChanges{}} }
 
 // Insert adds a new row.
 func (c *Changes) Insert(t *Table, key any, row Row) {

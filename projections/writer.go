@@ -7,11 +7,13 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/voltrun/voltrun/eventstore/feed"
 )
 
-// Write sends the changes to the projection's tables: one round trip, and for each table at most one statement that
+// write sends the changes to the projection's tables: one round trip, and for each table at most one statement that
 // deletes, one that inserts, and one for each set of columns that change together.
-func (p *Projection) Write(ctx context.Context, tx BatchSender, changes *Changes) error {
+func (p *Projection) write(ctx context.Context, tx feed.Tx, changes *Changes) error {
 	var batch pgx.Batch
 	for _, t := range p.Tables {
 		if tc := changes.tables[t]; tc != nil {
@@ -27,11 +29,6 @@ func (p *Projection) Write(ctx context.Context, tx BatchSender, changes *Changes
 		return fmt.Errorf("write the tables of %s: %w", p.Name, err)
 	}
 	return nil
-}
-
-// BatchSender is a pgx transaction or connection.
-type BatchSender interface {
-	SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
 }
 
 func queueDeletes(batch *pgx.Batch, t *Table, tc *tableChanges) {

@@ -66,8 +66,8 @@ func configFromEnvironment(getenv func(string) string) (config, error) {
 
 func (c config) check() error {
 	var errs []error
-	if port, err := strconv.Atoi(c.Port); err != nil || port < 0 || port > 65535 {
-		errs = append(errs, fmt.Errorf("PORT must be a number up to 65535, but is %q", c.Port))
+	if port, err := strconv.Atoi(c.Port); err != nil || port < 1 || port > 65535 {
+		errs = append(errs, fmt.Errorf("PORT must be a number from 1 to 65535, but is %q", c.Port))
 	}
 	if c.JWTSecret != "" && len(c.JWTSecret) < rest.MinSecretBytes {
 		errs = append(errs, fmt.Errorf("JWT_SECRET must have at least %d bytes, but has %d; leave it out to have one made",

@@ -40,7 +40,7 @@ func TestNothingAcceptedIsLostWhenTheServerIsKilled(t *testing.T) {
 	load := newLoad(t, s)
 	for i := range crashes {
 		load.fill(t)
-		go load.fillOnce() // some requests are on their way when it happens
+		load.late.Go(load.fillOnce) // some requests are on their way when it happens
 		time.Sleep(momentOf(i))
 		s.kill(t)
 		s.start(t)
@@ -55,7 +55,7 @@ func TestNothingAcceptedIsLostWhenPostgresIsKilled(t *testing.T) {
 	load := newLoad(t, s)
 	for i := range crashes {
 		load.fill(t)
-		go load.fillOnce()
+		load.late.Go(load.fillOnce)
 		time.Sleep(momentOf(i))
 		s.killPostgres(t)
 	}
@@ -71,6 +71,7 @@ func momentOf(i int) time.Duration {
 type load struct {
 	client   client
 	function uuid.UUID
+	late     sync.WaitGroup // requests that a crash may hit
 
 	mu       sync.Mutex
 	accepted []uuid.UUID
@@ -139,6 +140,7 @@ func (l *load) pending(t *testing.T) int {
 // requireNothingLost waits until nothing is in flight, stops the server, and judges by the log itself.
 func (l *load) requireNothingLost(t *testing.T, s *server) {
 	t.Helper()
+	l.late.Wait()
 	deadline := time.Now().Add(3 * time.Minute)
 	for l.pending(t) > 0 {
 		require.True(t, time.Now().Before(deadline), "%d executions do not end", l.pending(t))

@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"go.uber.org/fx"
-
 	"github.com/voltrun/voltrun/eventstore/postgres"
 	"github.com/voltrun/voltrun/eventstore/privatepg"
 )
@@ -19,17 +17,20 @@ type database struct {
 }
 
 // openDatabase uses the configured Postgres, or starts the private one of the data folder, which ends with the server.
-func openDatabase(ctx context.Context, lc fx.Lifecycle, c config, logger *slog.Logger) (database, error) {
+func openDatabase(ctx context.Context, opened *resources, c config, logger *slog.Logger) (database, error) {
 	db := database{dsn: c.DatabaseURL, about: "the Postgres of DATABASE_URL"}
 	if c.DatabaseURL == "" {
 		server, err := privatepg.Start(ctx, privatepg.Config{DataDir: c.DataDir, Logger: logger})
 		if err != nil {
 			return database{}, err
 		}
-		lc.Append(fx.StopHook(server.Stop))
+		opened.add("the private Postgres", server.Stop)
 		db = database{dsn: server.DSN(), about: describe(c, server.Info())}
 	}
 	applied, err := postgres.Migrate(ctx, db.dsn)
+	if err != nil && c.DatabaseURL != "" {
+		return database{}, fmt.Errorf("the Postgres that DATABASE_URL names cannot be used; correct it, or leave it out to have a private one: %w", err)
+	}
 	if err != nil {
 		return database{}, err
 	}

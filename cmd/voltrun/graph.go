@@ -22,17 +22,17 @@ import (
 	"github.com/voltrun/voltrun/runners"
 )
 
-// stopTimeout is how long an orderly end may take. It is more than its parts together: the router waits 10 s for
-// handlers, the executor 5 s for functions, Postgres 10 s for its last checkpoint.
-const stopTimeout = 30 * time.Second
+// stopTimeout is how long the services may take to stop: the server waits 5 s for answers that are on their way, the
+// router 10 s for handlers.
+const stopTimeout = 20 * time.Second
 
 // graph is everything that a server is made of, in the order of the flow: what stands further down needs what stands
-// above it. At the end it is stopped from the bottom up.
-func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer) fx.Option {
+// above it. At the end the services are stopped from the last to the first, and then what was opened is closed.
+func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer, listener net.Listener, opened *resources) fx.Option {
 	return fx.Options(
-		fx.Supply(c, logger),
+		fx.Supply(c, logger, opened),
 		fx.Provide(
-			func() (context.Context, io.Writer) { return ctx, out },
+			func() (context.Context, io.Writer, net.Listener) { return ctx, out, listener },
 			newWorkerID,
 
 			// the log
@@ -61,8 +61,7 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer) fx
 			newAPI,
 			newHTTPServer,
 		),
-		fx.Invoke(setUpProjections, runRequested, startRouter, startRescuer, startServer, announce),
-		fx.StopTimeout(stopTimeout),
+		fx.Invoke(setUpProjections, runRequested, startRouter, catchUp, startRescuer, startServer, announce),
 		fx.NopLogger,
 	)
 }
@@ -70,24 +69,24 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer) fx
 // newWorkerID names this process for as long as it lives.
 func newWorkerID() uuid.UUID { return uuid.New() }
 
-func openStore(ctx context.Context, lc fx.Lifecycle, db database, workerID uuid.UUID, logger *slog.Logger) (*postgres.Store, error) {
+func openStore(ctx context.Context, opened *resources, db database, workerID uuid.UUID, logger *slog.Logger) (*postgres.Store, error) {
 	store, err := postgres.Open(ctx, db.dsn, workerID, logger)
 	if err != nil {
 		return nil, err
 	}
-	lc.Append(fx.StopHook(store.Close))
+	opened.add("the log", noError(store.Close))
 	return store, nil
 }
 
-func newRunner(lc fx.Lifecycle, runtimes *runners.Runtimes) (*runners.ProcessRunner, error) {
+func newRunner(opened *resources, runtimes *runners.Runtimes, logger *slog.Logger) (*runners.ProcessRunner, error) {
 	if len(runtimes.Available()) == 0 {
 		return nil, errors.New("this host has neither Node.js (18 or newer) nor Python (3.9 or newer); install one of them, for example: apt-get install nodejs python3")
 	}
-	runner, err := runners.NewProcessRunner(runtimes)
+	runner, err := runners.NewProcessRunner(runtimes, logger)
 	if err != nil {
 		return nil, err
 	}
-	lc.Append(fx.StopHook(runner.Close))
+	opened.add("the folder of the runs", func(context.Context) error { return runner.Close() })
 	return runner, nil
 }
 
@@ -101,18 +100,20 @@ func newQueries(store *postgres.Store) *projections.Queries {
 	return projections.NewQueries(store.Pool())
 }
 
-func newExecutor(lc fx.Lifecycle, c config, workerID uuid.UUID, r *recorder, runner *runners.ProcessRunner) *runners.Executor {
-	executor := runners.NewExecutor(r, runner, runners.ExecutorConfig{WorkerID: workerID, Slots: c.Slots})
-	lc.Append(fx.StopHook(executor.Stop))
+func newExecutor(
+	opened *resources, c config, workerID uuid.UUID, r *recorder, runner *runners.ProcessRunner, logger *slog.Logger,
+) *runners.Executor {
+	executor := runners.NewExecutor(r, runner, runners.ExecutorConfig{WorkerID: workerID, Slots: c.Slots, Logger: logger})
+	opened.add("the executor", executor.Stop)
 	return executor
 }
 
-func newRescuer(workerID uuid.UUID, r *recorder, executor *runners.Executor) *runners.Rescuer {
-	return runners.NewRescuer(r, runners.RescuerConfig{WorkerID: workerID, Held: executor.Holds})
+func newRescuer(workerID uuid.UUID, r *recorder, executor *runners.Executor, logger *slog.Logger) *runners.Rescuer {
+	return runners.NewRescuer(r, runners.RescuerConfig{WorkerID: workerID, Held: executor.Holds, Logger: logger})
 }
 
 func newAPI(
-	lc fx.Lifecycle, c config, handlers *commands.Handlers, queries *projections.Queries, live *projections.Live, store *postgres.Store,
+	opened *resources, c config, handlers *commands.Handlers, queries *projections.Queries, live *projections.Live, store *postgres.Store,
 	executor *runners.Executor, runtimes *runners.Runtimes, logger *slog.Logger,
 ) (*rest.API, error) {
 	secret, err := jwtSecret(c)
@@ -120,21 +121,15 @@ func newAPI(
 		return nil, err
 	}
 	api, err := rest.New(rest.Config{
-		Commands: handlers, Queries: queries, Wait: waitFor(live), JWTSecret: secret, DevOrigins: c.DevOrigins, Logger: logger,
+		Commands: handlers, Queries: queries, Live: live, JWTSecret: secret, DevOrigins: c.DevOrigins, Logger: logger,
 		Health: rest.Health{
-			Version: version, Runtimes: runtimes.Available(), Ping: store.Ping,
-			Head: func(ctx context.Context) (int64, error) {
-				head, err := store.Head(ctx)
-				return int64(head), err
-			},
-			Projections: func(head int64) []projections.Status { return live.Status(eventstore.Position(head)) },
-			Executions:  executor.Slots,
+			Version: version, Runtimes: runtimes.Available(), Ping: store.Ping, Head: store.Head, Executions: executor.Slots,
 		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	lc.Append(fx.StopHook(api.Close))
+	opened.add("the API", noError(api.Close))
 	return api, nil
 }
 
@@ -166,24 +161,45 @@ func startRouter(lc fx.Lifecycle, router *message.Router, logger *slog.Logger) {
 	))
 }
 
+// catchUp keeps the doors closed until the projections show the whole log. What a read model does not show yet must not
+// be taken for the truth: an API key that was deleted, or an execution that another server left behind. A projection
+// that is paused keeps nobody waiting; the health check names it.
+func catchUp(lc fx.Lifecycle, store *postgres.Store, live *projections.Live, logger *slog.Logger) {
+	lc.Append(fx.StartHook(func(ctx context.Context) error {
+		head, err := store.Head(ctx)
+		if err != nil {
+			return err
+		}
+		for _, p := range live.Status(head) {
+			began := time.Now()
+			err := live.Wait(ctx, p.Name, head)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil {
+				logger.Error("the server starts without a projection that is up to date", "projection", p.Name, "error", err)
+			}
+			if took := time.Since(began); took > time.Second {
+				logger.Info("a projection has caught up", "projection", p.Name, "took", took.Round(time.Millisecond))
+			}
+		}
+		return nil
+	}))
+}
+
 func startRescuer(lc fx.Lifecycle, rescuer *runners.Rescuer) {
 	lc.Append(fx.StartStopHook(rescuer.Start, rescuer.Stop))
 }
 
-func startServer(lc fx.Lifecycle, c config, server *http.Server, logger *slog.Logger, shutdown fx.Shutdowner) {
+func startServer(lc fx.Lifecycle, listener net.Listener, server *http.Server, logger *slog.Logger, shutdown fx.Shutdowner) {
 	lc.Append(fx.StartStopHook(
-		func(ctx context.Context) error {
-			listener, err := listen(ctx, c)
-			if err != nil {
-				return err
-			}
+		func() {
 			go func() {
 				if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 					logger.Error("the server stopped listening", "error", err)
 					_ = shutdown.Shutdown(fx.ExitCode(1)) // it fails only when the end has begun already
 				}
 			}()
-			return nil
 		},
 		func(ctx context.Context) error {
 			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -194,13 +210,4 @@ func startServer(lc fx.Lifecycle, c config, server *http.Server, logger *slog.Lo
 			return nil
 		},
 	))
-}
-
-func listen(ctx context.Context, c config) (net.Listener, error) {
-	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", c.address())
-	if err != nil {
-		return nil, errors.Join(errors.New("cannot listen on "+c.address()+": is another server running there? Choose another port with PORT"), err)
-	}
-	return listener, nil
 }

@@ -44,6 +44,7 @@ type server struct {
 	process *exec.Cmd
 	exited  chan error
 	output  *output
+	stderr  io.Writer // where the output goes instead; nil: to output
 }
 
 // output collects what a process prints.
@@ -110,6 +111,9 @@ func (s *server) launch(t testing.TB, args ...string) {
 		asServer + "=1", "VOLTRUN_DATA=" + s.dataDir, "PORT=" + s.port, "DATABASE_URL=", "JWT_SECRET=",
 	}, s.env...)...)
 	s.process.Stdout, s.process.Stderr = s.output, s.output
+	if s.stderr != nil {
+		s.process.Stderr = s.stderr
+	}
 	s.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	require.NoError(t, s.process.Start())
 	s.exited = make(chan error, 1)
@@ -159,7 +163,7 @@ func (s *server) stop(t *testing.T) error {
 	case err := <-s.exited:
 		s.process = nil
 		return err
-	case <-time.After(stopTimeout + 10*time.Second):
+	case <-time.After(stopTimeout + closeTimeout):
 		t.Fatalf("the server does not stop:\n%s", s.output)
 		return nil
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/domain"
-	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/postgres"
 	"github.com/voltrun/voltrun/projections"
 	"github.com/voltrun/voltrun/runners"
@@ -53,11 +52,4 @@ func (r *recorder) Alive(ctx context.Context, workerID uuid.UUID) (bool, error) 
 
 func (r *recorder) Abandon(ctx context.Context, executionID, workerID uuid.UUID, failure domain.ExecutionFailed) error {
 	return r.commands.AbandonExecution.Handle(ctx, executionID, domain.AbandonExecution{WorkerID: workerID, Failure: failure})
-}
-
-// waitFor is projections.Live.Wait for those who know positions only as numbers.
-func waitFor(live *projections.Live) func(context.Context, string, int64) error {
-	return func(ctx context.Context, projection string, position int64) error {
-		return live.Wait(ctx, projection, eventstore.Position(position))
-	}
 }

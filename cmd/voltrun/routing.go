@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 
@@ -37,7 +38,10 @@ func runRequested(router *message.Router, log *feed.Feed, executor *runners.Exec
 			return err
 		}
 		err = executor.Execute(msg.Context(), event.StreamID)
-		if err == nil || feed.Passing(err) || errors.Is(err, runners.ErrStopped) {
+		switch {
+		case errors.Is(err, runners.ErrStopped):
+			return context.Canceled // it stays in the log for the next start
+		case err == nil || feed.Passing(err):
 			return err
 		}
 		logger.Error("an execution cannot be run", "execution", event.StreamID, "error", err)

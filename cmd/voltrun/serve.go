@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -21,7 +22,28 @@ import (
 func serve(ctx context.Context, c config, out io.Writer) error {
 	logger := slog.New(slog.NewTextHandler(out, nil))
 	slog.SetDefault(logger)
-	app := fx.New(graph(ctx, c, logger, out))
+	// First of all, because it is what fails most, and before anything is started or written.
+	listener, err := listen(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	opened := &resources{}
+	err = runServices(ctx, c, logger, out, listener, opened)
+	if closeErr := opened.closeAll(); closeErr != nil {
+		err = errors.Join(err, fmt.Errorf("not everything was closed in order (the next start recovers): %w", closeErr))
+	}
+	if err == nil {
+		fmt.Fprintln(out, "Stopped.")
+	}
+	return err
+}
+
+// runServices makes the object graph, starts what serves and follows the log, and stops it in the end.
+func runServices(
+	ctx context.Context, c config, logger *slog.Logger, out io.Writer, listener net.Listener, opened *resources,
+) error {
+	app := fx.New(graph(ctx, c, logger, out, listener, opened))
 	if err := app.Err(); err != nil {
 		return explain(c, err)
 	}
@@ -33,17 +55,25 @@ func serve(ctx context.Context, c config, out io.Writer) error {
 	case <-ctx.Done():
 	case exit = <-app.Wait():
 	}
-	fmt.Fprintln(out, "Stopping: running functions get a few seconds to finish.")
+	fmt.Fprintln(out, "Stopping: running functions get a few seconds to finish. Ctrl-C again ends it at once.")
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	if err := app.Stop(stopping); err != nil {
 		return fmt.Errorf("not everything stopped in order (the next start recovers): %w", err)
 	}
-	fmt.Fprintln(out, "Stopped.")
 	if exit.ExitCode != 0 {
 		return errors.New("the server ended by itself; its log says why")
 	}
 	return nil
+}
+
+func listen(ctx context.Context, c config) (net.Listener, error) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", c.address())
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: is another server running there? Choose another port with PORT (%w)", c.address(), err)
+	}
+	return listener, nil
 }
 
 // explain finds what a person can do something about in fx's account of what it was doing.

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -23,7 +25,7 @@ import (
 func TestTheObjectGraphIsComplete(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	require.NoError(t, fx.ValidateApp(graph(t.Context(), config{}, slog.New(slog.DiscardHandler), &out)))
+	require.NoError(t, fx.ValidateApp(graph(t.Context(), config{}, slog.New(slog.DiscardHandler), &out, nil, &resources{})))
 }
 
 func TestOneCommandRunsFunctionsAndCtrlCEndsEverything(t *testing.T) {
@@ -58,16 +60,26 @@ func TestASecondServerOnTheSameFolderSaysSoAndTouchesNothing(t *testing.T) {
 	s.awaitHealthy(t)
 }
 
-// listing is every file of a data folder, apart from what Postgres itself keeps writing.
+// listing is every file of a data folder with its size and time, but for those that a running Postgres keeps writing.
 func listing(t *testing.T, dir string) []string {
 	t.Helper()
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names
+	var files []string
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		switch filepath.Base(filepath.Dir(path)) {
+		case "pg_wal", "pg_stat", "pg_stat_tmp", "pg_notify", "pg_xact", "pg_subtrans":
+			return err
+		}
+		if err != nil || strings.HasPrefix(path, filepath.Join(dir, "postgres", "base")) || d.Name() == "pg_control" || d.Name() == "postgres.log" {
+			return err
+		}
+		files = append(files, fmt.Sprint(path, " ", info.Size(), " ", info.ModTime()))
+		return nil
+	}))
+	return files
 }
 
 func TestAPortThatIsTakenIsNamed(t *testing.T) {
@@ -82,6 +94,7 @@ func TestAPortThatIsTakenIsNamed(t *testing.T) {
 	require.Contains(t, other.output.String(), "127.0.0.1:"+s.port)
 	require.Contains(t, other.output.String(), "PORT")
 	require.NotContains(t, other.output.String(), "is ready")
+	require.NoDirExists(t, filepath.Join(other.dataDir, "postgres"), "a start that cannot succeed begins nothing")
 }
 
 func TestADatabaseOfOnesOwnIsUsedByURLAndByKeywords(t *testing.T) {
@@ -171,4 +184,30 @@ func TestRunningFunctionsAreStoppedAndRecordedWhenTheServerStops(t *testing.T) {
 	s.start(t)
 	require.Equal(t, json.RawMessage(`"done"`), c.awaitEnd(t, short).Output, "a run may finish within the grace period")
 	require.Equal(t, "WorkerStopped", c.awaitEnd(t, long).ErrorType)
+}
+
+// A terminal that is closed sends SIGHUP, and whatever read the output is gone.
+func TestAClosedTerminalIsAnOrderlyEnd(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	reader, writer, err := os.Pipe()
+	require.NoError(t, err)
+	s.stderr = writer
+	s.start(t)
+	require.NoError(t, writer.Close())
+	c := s.register(t)
+	function := c.createFunction(t, "python", "import time\ndef handler(event):\n    time.sleep(event)\n    return 'done'\n")
+	id, err := c.execute(t.Context(), function, 2)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		var x execution
+		c.must(t, http.StatusOK, "GET", "/api/executions/"+id.String(), nil, &x)
+		return x.Status == "running"
+	}, 30*time.Second, 20*time.Millisecond)
+	require.NoError(t, reader.Close())
+	require.NoError(t, s.process.Process.Signal(syscall.SIGHUP))
+	require.NoError(t, <-s.exited)
+	s.process, s.stderr = nil, nil
+	s.start(t)
+	require.Equal(t, json.RawMessage(`"done"`), c.awaitEnd(t, id).Output)
 }

@@ -74,7 +74,7 @@ func BenchmarkPages(b *testing.B) {
 		if _, err := l.pool.Exec(context.Background(), "delete from checkpoints"); err != nil {
 			b.Fatal(err)
 		}
-		consumer := l.feed.Pages("test")
+		consumer := l.feed.Pages("test", "work")
 		b.StartTimer()
 		router := l.router(b, func(r *message.Router) {
 			r.AddConsumerHandler("test", feed.All, consumer, func(msg *message.Message) error {

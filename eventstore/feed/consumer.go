@@ -39,14 +39,15 @@ type Status struct {
 	PausedSince time.Time
 }
 
-// Pages returns a consumer of the topic All. A page is delivered when the one before was committed.
-func (f *Feed) Pages(consumer string) *Consumer {
+// Pages returns a consumer of the topic All. A page is delivered when the one before was committed. It covers the events
+// of all types and yields those of the given types.
+func (f *Feed) Pages(consumer string, types ...string) *Consumer {
 	c := &Consumer{status: Status{Consumer: consumer}, changed: make(chan struct{})}
 	c.Subscriber = newSubscriber(f, consumer, func(topic string) (source, error) {
 		if topic != All {
 			return nil, fmt.Errorf("consumer %s reads the topic %s, not %q", consumer, All, topic)
 		}
-		return pages{c}, nil
+		return pages{c, types}, nil
 	})
 	return c
 }

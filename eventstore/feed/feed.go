@@ -6,7 +6,8 @@
 // Pages delivers one message for each range of positions, to projections: they read the range natively in the same
 // transaction, so that what they write and their checkpoint are committed together or not at all.
 //
-// Nobody polls. A consumer that has seen everything waits until the notifier wakes it.
+// An idle system polls nothing: a consumer that has seen everything waits until the notifier wakes it. Only while
+// somebody waits for a page consumer is its checkpoint looked at now and then, because another process may move it.
 package feed
 
 import (

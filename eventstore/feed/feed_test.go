@@ -133,7 +133,7 @@ func nothing(context.Context, feed.Tx, feed.Page) error { return nil }
 // project runs a consumer of that name with the handler record until the test ends.
 func (l *log) project(t testing.TB, name string, then func(ctx context.Context, tx feed.Tx, page feed.Page) error) *feed.Consumer {
 	t.Helper()
-	consumer := l.feed.Pages(name)
+	consumer := l.feed.Pages(name, "a", "b", "large", "work")
 	l.router(t, func(r *message.Router) { r.AddConsumerHandler(name, feed.All, consumer, record(name, then)) })
 	return consumer
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"slices"
+	"strings"
 
 	wsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -18,8 +20,9 @@ import (
 
 // Page is a range of positions, both ends included.
 type Page struct {
-	From eventstore.Position `json:"from"`
-	To   eventstore.Position `json:"to"`
+	From  eventstore.Position `json:"from"`
+	To    eventstore.Position `json:"to"`
+	Types []string            `json:"types"` // of the events that Events yields
 }
 
 // Tx is the open transaction that moves the checkpoint: what is written through it is committed together with it. It
@@ -45,12 +48,16 @@ func InPage(msg *message.Message, handle func(ctx context.Context, tx Tx, page P
 	return t.native(func(conn *pgx.Conn) error { return handle(msg.Context(), conn, page) })
 }
 
-// Events yields the page's events in order, as they come from the connection: tx is free for other statements when the
-// last one was yielded. It may be called again.
+// pageEventsQuery reads a row for each position, to prove that none is missing, but the data of the wanted types only:
+// most of a log is what other consumers want.
+var pageEventsQuery = "select " + strings.Replace(postgres.EventColumns, " data", " case when type = any($3) then data end", 1) +
+	" from events where position between $1 and $2 order by position"
+
+// Events yields the page's events of the wanted types in order, as they come from the connection: tx is free for other
+// statements when the last one was yielded. It may be called again. An event of any type that is missing is an error.
 func (p Page) Events(ctx context.Context, tx Tx) iter.Seq2[eventstore.Event, error] {
-	const query = "select " + postgres.EventColumns + " from events where position between $1 and $2 order by position"
 	return func(yield func(eventstore.Event, error) bool) {
-		rows, err := tx.Query(ctx, query, p.From, p.To)
+		rows, err := tx.Query(ctx, pageEventsQuery, p.From, p.To, p.Types)
 		if err != nil {
 			yield(eventstore.Event{}, fmt.Errorf("read events %d to %d: %w", p.From, p.To, err))
 			return
@@ -61,6 +68,9 @@ func (p Page) Events(ctx context.Context, tx Tx) iter.Seq2[eventstore.Event, err
 			event, err := postgres.ScanEvent(rows)
 			if err == nil && event.Position != next {
 				err = fmt.Errorf("event %d is missing in the log", next)
+			}
+			if err == nil && !slices.Contains(p.Types, event.Type) {
+				continue
 			}
 			if !yield(event, err) || err != nil {
 				return
@@ -75,7 +85,10 @@ func (p Page) Events(ctx context.Context, tx Tx) iter.Seq2[eventstore.Event, err
 }
 
 // pages reads ranges of positions for a consumer.
-type pages struct{ consumer *Consumer }
+type pages struct {
+	consumer *Consumer
+	types    []string // that the consumer wants; only their data counts against the limit in bytes
+}
 
 func (p pages) ready(ctx context.Context) error { return ctx.Err() }
 
@@ -86,12 +99,15 @@ func (p pages) query(topic, consumer string) wsql.Query {
 			select c.position, coalesce(last.position, c.position)
 			from checkpoint c, lateral (
 				select max(position) as position from (
-					select position, sum(octet_length(data)) over (order by position) - octet_length(data) as bytes_before
-					from events e where e.position > c.position
-					order by position limit $3
+					select position, sum(bytes) over (order by position) - bytes as bytes_before
+					from (
+						select position, case when type = any($5) then octet_length(data) else 0 end as bytes
+						from events e where e.position > c.position
+						order by position limit $3
+					) sizes
 				) page where bytes_before < $4
 			) last`,
-		Args: []any{consumer, topic, pageEvents, readBytes},
+		Args: []any{consumer, topic, pageEvents, readBytes, p.types},
 	}
 }
 
@@ -105,7 +121,7 @@ func (p pages) scan(row wsql.Scanner) (int64, wsql.Row, error) {
 		return 0, wsql.Row{}, sql.ErrNoRows
 	}
 	from := committed + 1
-	payload, err := json.Marshal(Page{From: eventstore.Position(from), To: eventstore.Position(to)})
+	payload, err := json.Marshal(Page{From: eventstore.Position(from), To: eventstore.Position(to), Types: p.types})
 	if err != nil {
 		return 0, wsql.Row{}, err
 	}

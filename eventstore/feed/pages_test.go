@@ -73,6 +73,30 @@ func TestAPageEndsEarlyWhenItsEventsAreLarge(t *testing.T) {
 	require.Equal(t, []eventstore.Position{3, 2}, sizes)
 }
 
+func TestOnlyWhatAConsumerWantsCountsAndIsYielded(t *testing.T) {
+	t.Parallel()
+	l := openLog(t)
+	for range 4 {
+		write := eventstore.Write{StreamID: uuid.New(), Events: []eventstore.NewEvent{newEvent("others", make([]byte, 6<<20))}}
+		_, err := l.store.Append(context.Background(), write)
+		require.NoError(t, err)
+		l.append(t, "a", 1)
+	}
+	var pages []feed.Page
+	var yielded []eventstore.Position
+	consumer := l.project(t, "test", func(ctx context.Context, tx feed.Tx, page feed.Page) error {
+		pages = append(pages, page)
+		for event := range page.Events(ctx, tx) {
+			require.Equal(t, "{}", string(event.Data))
+			yielded = append(yielded, event.Position)
+		}
+		return nil
+	})
+	wait(t, consumer, 8)
+	require.Len(t, pages, 1, "24 MB that others want do not end a page")
+	require.Equal(t, []eventstore.Position{2, 4, 6, 8}, yielded)
+}
+
 func TestWhatAFailedAttemptWroteIsUndone(t *testing.T) {
 	t.Parallel()
 	l := openLog(t)
@@ -139,7 +163,7 @@ func TestAPageThatIsCutShortByCloseIsNotCommitted(t *testing.T) {
 			l := openLog(t)
 			position := l.append(t, "a", 10)
 			written := make(chan struct{})
-			consumer := l.feed.Pages("test")
+			consumer := l.feed.Pages("test", "a")
 			router := l.router(t, func(r *message.Router) {
 				r.AddConsumerHandler("test", feed.All, consumer, record("test", func(ctx context.Context, _ feed.Tx, _ feed.Page) error {
 					close(written)

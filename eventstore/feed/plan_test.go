@@ -16,14 +16,8 @@ import (
 // Most events are log lines. A wake-up of the executor must not read through them, nor a page through the whole log.
 func TestReadsBehindACheckpointUseAnIndex(t *testing.T) {
 	t.Parallel()
-	ctx := context.Background()
-	dsn := pgtest.Database(t)
-	_, err := postgres.Migrate(ctx, dsn)
-	require.NoError(t, err)
-	conn, err := pgx.Connect(ctx, dsn)
-	require.NoError(t, err)
-	t.Cleanup(func() { conn.Close(ctx) })
-	_, err = conn.Exec(ctx, `
+	conn := migrated(t)
+	_, err := conn.Exec(t.Context(), `
 		insert into events (position, stream_id, version, id, type, schema_version, actor_kind, recorded_at, data)
 		select n, gen_random_uuid(), 1, gen_random_uuid(),
 			case when n % 50 = 0 then 'execution.requested' else 'execution.log_line' end, 1, 'system', now(), '{}'
@@ -34,9 +28,12 @@ func TestReadsBehindACheckpointUseAnIndex(t *testing.T) {
 
 	requested := explainPlan(t, conn, (&events{limit: 8}).query("execution.requested", "test"))
 	require.Contains(t, requested, "Index Scan using events_requested")
-	page := explainPlan(t, conn, pages{}.query(All, "test"))
+	wanted := []string{"execution.requested"}
+	page := explainPlan(t, conn, pages{types: wanted}.query(All, "test"))
 	require.Contains(t, page, "Index Scan using events_pkey")
-	for _, plan := range []string{requested, page} {
+	content := explainPlan(t, conn, wsql.Query{Query: pageEventsQuery, Args: []any{45001, 46000, wanted}})
+	require.Contains(t, content, "Index Scan using events_pkey")
+	for _, plan := range []string{requested, page, content} {
 		require.NotContains(t, plan, "Seq Scan on events")
 		require.NotContains(t, plan, "Sort ")
 	}
@@ -49,4 +46,53 @@ func explainPlan(t *testing.T, conn *pgx.Conn, query wsql.Query) string {
 	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
 	return strings.Join(lines, "\n")
+}
+
+func TestTheDataThatAConsumerDoesNotWantIsNotSent(t *testing.T) {
+	t.Parallel()
+	conn := migrated(t)
+	appendEvents(t, conn, "wanted", "others", "wanted")
+	rows, err := conn.Query(t.Context(), pageEventsQuery, 1, 3, []string{"wanted"})
+	require.NoError(t, err)
+	events, err := pgx.CollectRows(rows, postgres.ScanEvent)
+	require.NoError(t, err)
+	require.Len(t, events, 3)
+	require.Equal(t, []string{"{}", "", "{}"}, []string{string(events[0].Data), string(events[1].Data), string(events[2].Data)})
+}
+
+func TestAnEventThatIsMissingIsAnErrorWhateverItsType(t *testing.T) {
+	t.Parallel()
+	conn := migrated(t)
+	appendEvents(t, conn, "wanted", "others", "wanted", "others")
+	_, err := conn.Exec(t.Context(), "set session_replication_role = replica; delete from events where type = 'others'")
+	require.NoError(t, err)
+	for missing, page := range map[string]Page{"event 2 is missing": {From: 1, To: 3}, "event 4 is missing": {From: 3, To: 4}} {
+		var last error
+		for _, err := range page.Events(t.Context(), conn) {
+			last = err
+		}
+		require.ErrorContains(t, last, missing)
+	}
+}
+
+// migrated is a connection to a database of its own with an empty log.
+func migrated(t *testing.T) *pgx.Conn {
+	t.Helper()
+	ctx := context.Background()
+	dsn := pgtest.Database(t)
+	_, err := postgres.Migrate(ctx, dsn)
+	require.NoError(t, err)
+	conn, err := pgx.Connect(ctx, dsn)
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close(ctx) })
+	return conn
+}
+
+// appendEvents writes one event of each of these types.
+func appendEvents(t *testing.T, conn *pgx.Conn, types ...string) {
+	t.Helper()
+	_, err := conn.Exec(t.Context(), `
+		insert into events (position, stream_id, version, id, type, schema_version, actor_kind, recorded_at, data)
+		select n, gen_random_uuid(), 1, gen_random_uuid(), type, 1, 'system', now(), '{}' from unnest($1::text[]) with ordinality t (type, n)`, types)
+	require.NoError(t, err)
 }

@@ -11,3 +11,7 @@ import (
 func TestMemoryStoreKeepsTheContract(t *testing.T) {
 	storetest.Run(t, func(*testing.T) eventstore.Store { return memory.New() })
 }
+
+func TestMemoryVaultKeepsTheContract(t *testing.T) {
+	storetest.RunVault(t, memory.New())
+}

@@ -262,19 +262,6 @@ func TestAClosedStoreRefusesAndFinishesWhatItAccepted(t *testing.T) {
 
 func isClosed(err error) bool { return errors.Is(err, eventstore.ErrClosed) }
 
-func TestTheVaultForgets(t *testing.T) {
-	s := openStore(t, pgtest.Database(t))
-	ctx := context.Background()
-	owner, other := uuid.New(), uuid.New()
-	require.NoError(t, s.Put(ctx, owner, "password", []byte("old")))
-	require.NoError(t, s.Put(ctx, owner, "password", []byte("new\x00")))
-	require.NoError(t, s.Put(ctx, other, "password", []byte("theirs")))
-	secret, err := s.Get(ctx, owner, "password")
-	require.NoError(t, err)
-	require.Equal(t, []byte("new\x00"), secret)
-	require.NoError(t, s.Forget(ctx, owner))
-	_, err = s.Get(ctx, owner, "password")
-	require.ErrorIs(t, err, eventstore.ErrNoSecret)
-	_, err = s.Get(ctx, other, "password")
-	require.NoError(t, err)
+func TestPostgresVaultKeepsTheContract(t *testing.T) {
+	storetest.RunVault(t, openStore(t, pgtest.Database(t)))
 }

@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -73,7 +74,7 @@ func (w worker) execute(ctx context.Context, t *testing.T, id uuid.UUID) {
 
 func TestTheDemoRunsTheExamplesAndShowsWhatHappens(t *testing.T) {
 	t.Parallel()
-	runner, err := runners.NewProcessRunner(runners.DiscoverRuntimes(t.Context()))
+	runner, err := runners.NewProcessRunner(runners.DiscoverRuntimes(t.Context()), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, runner.Close()) })
 	server := resttest.Start(t)
@@ -139,9 +140,10 @@ func TestProjectionsStatusShowsEveryProjection(t *testing.T) {
 
 func TestProjectionsStatusShowsTheTableOfAServerThatIsNotWell(t *testing.T) {
 	t.Parallel()
-	server := resttest.Start(t, func(c *rest.Config) {
-		c.Wait = func(context.Context, string, int64) error { return context.DeadlineExceeded }
-	})
+	server := resttest.Start(t)
+	server.Hold(t, "accounts")
+	_, err := cli.NewClient(server.URL).Register(t.Context(), "ada@example.com", "lovelace", "Ada")
+	require.NoError(t, err)
 	var out strings.Builder
 	require.ErrorContains(t, cli.ProjectionsStatus(t.Context(), server.URL, &out), "behind")
 	require.Contains(t, out.String(), "accounts")

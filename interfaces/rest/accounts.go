@@ -32,7 +32,7 @@ func (a *API) register(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	a.awaitSeen(ctx, "accounts", int64(login.Position))
+	a.awaitSeen(ctx, "accounts", login.Position)
 	return a.signedIn(http.StatusCreated, login)
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/voltrun/voltrun/commands"
@@ -24,11 +25,8 @@ const MinSecretBytes = 32
 type Config struct {
 	Commands *commands.Handlers
 	Queries  *projections.Queries
+	Live     *projections.Live
 	Health   Health
-
-	// Wait returns when a projection shows everything up to a position that a command returned. It fails when ctx ends
-	// or the projection is paused before.
-	Wait func(ctx context.Context, projection string, position int64) error
 
 	JWTSecret  []byte   // signs access tokens; at least MinSecretBytes
 	DevOrigins []string // web origins other than our own that may call; nil means DefaultDevOrigin
@@ -40,13 +38,16 @@ type Config struct {
 type API struct {
 	commands *commands.Handlers
 	queries  *projections.Queries
-	wait     func(ctx context.Context, projection string, position int64) error
+	live     *projections.Live
 	health   Health
 	tokens   *tokens
 	keyUses  *keyUses
 	now      func() time.Time
 	logger   *slog.Logger
 	handler  http.Handler
+
+	// deletedKeys are the ids of the keys that were deleted through this process and may still stand in the read model.
+	deletedKeys sync.Map
 }
 
 // New makes the API.
@@ -54,8 +55,8 @@ func New(c Config) (*API, error) {
 	if len(c.JWTSecret) < MinSecretBytes {
 		return nil, fmt.Errorf("the secret for access tokens must have at least %d bytes, but has %d", MinSecretBytes, len(c.JWTSecret))
 	}
-	if c.Commands == nil || c.Queries == nil || c.Wait == nil || c.Logger == nil || !c.Health.complete() {
-		return nil, errors.New("the API needs commands, queries, a wait, health checks and a logger")
+	if c.Commands == nil || c.Queries == nil || c.Live == nil || c.Logger == nil || !c.Health.complete() {
+		return nil, errors.New("the API needs commands, queries, projections, health checks and a logger")
 	}
 	if c.DevOrigins == nil {
 		c.DevOrigins = []string{DefaultDevOrigin}
@@ -64,7 +65,7 @@ func New(c Config) (*API, error) {
 		c.Now = time.Now
 	}
 	a := &API{
-		commands: c.Commands, queries: c.Queries, wait: c.Wait, health: c.Health, now: c.Now, logger: c.Logger,
+		commands: c.Commands, queries: c.Queries, live: c.Live, health: c.Health, now: c.Now, logger: c.Logger,
 		tokens: newTokens(c.JWTSecret, c.Now), keyUses: startKeyUses(c.Commands.NoteKeyUse.Handle, c.Now, c.Logger),
 	}
 	a.handler = a.identify(a.observe(secure(allowOrigins(c.DevOrigins, a.router()))))
@@ -83,10 +84,10 @@ const seenWithin = 2 * time.Second
 
 // awaitSeen waits until a projection shows what a command wrote, and tells whether it does. A projection that is late
 // does not undo the command, so the answer is given all the same.
-func (a *API) awaitSeen(ctx context.Context, projection string, position int64) bool {
+func (a *API) awaitSeen(ctx context.Context, projection string, position projections.Position) bool {
 	waiting, cancel := context.WithTimeout(ctx, seenWithin)
 	defer cancel()
-	err := a.wait(waiting, projection, position)
+	err := a.live.Wait(waiting, projection, position)
 	if err != nil && ctx.Err() == nil {
 		a.logger.WarnContext(ctx, "answered before the write could be read",
 			"projection", projection, "position", position, "error", err, "request_id", requestID(ctx))

@@ -53,10 +53,13 @@ func (a *API) authenticateKey(ctx context.Context, credential string) (caller, e
 	if err != nil {
 		return caller{}, err
 	}
+	if _, deleted := a.deletedKeys.Load(key.ID); deleted {
+		return caller{}, errKeyInvalid
+	}
 	now := a.now()
 	if key.ExpiresAt != nil && !now.Before(*key.ExpiresAt) {
 		return caller{}, errKeyExpired
 	}
-	a.keyUses.note(key)
+	a.keyUses.note(key, requestID(ctx))
 	return caller{accountID: key.AccountID, actor: domain.Actor{Kind: domain.ActorAPIKey, ID: key.ID}}, nil
 }

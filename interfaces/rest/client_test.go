@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +116,31 @@ func (c client) execute(function string) string {
 	c.t.Helper()
 	got := c.do("POST", "/api/functions/"+function+"/execute", object{"input": object{"name": "Ada"}}, http.StatusCreated)
 	return got["execution_id"].(string)
+}
+
+var nextLink = regexp.MustCompile(`^<([^?>]*)\?([^>]*)>; rel="next"$`)
+
+// walk follows a list's links from its first page to its end and returns the ids of all items. Each link has to repeat the query.
+func (c client) walk(path, query string) (ids []string) {
+	c.t.Helper()
+	for next := path + "?" + query; next != ""; {
+		page := c.must("GET", next, nil, http.StatusOK)
+		for _, item := range decode[[]object](c.t, page) {
+			ids = append(ids, item["id"].(string))
+		}
+		require.Less(c.t, len(ids), 1000, "the list has no end")
+		next = ""
+		if link := page.Header.Get("Link"); link != "" {
+			match := nextLink.FindStringSubmatch(link)
+			require.NotNil(c.t, match, link)
+			require.Equal(c.t, path, match[1])
+			for parameter := range strings.SplitSeq(query, "&") {
+				require.Contains(c.t, strings.Split(match[2], "&"), parameter)
+			}
+			next = match[1] + "?" + match[2]
+		}
+	}
+	return ids
 }
 
 // work plays the worker of an execution: it prints lines and ends in end, or goes on running when that is nil.

@@ -3,6 +3,7 @@ package rest_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,6 +46,19 @@ func TestAFunctionIsCreatedReadChangedAndDeleted(t *testing.T) {
 	require.NotEmpty(t, c.do("DELETE", path, nil, 200)["message"])
 	c.do("GET", path, nil, 404)
 	c.do("DELETE", path, nil, 404)
+}
+
+func TestFunctionsAreListedPageByPage(t *testing.T) {
+	t.Parallel()
+	c, _ := register(t, resttest.Start(t))
+	var want []string
+	for range 7 {
+		want = slices.Insert(want, 0, c.createFunction("hello"))
+	}
+	require.Equal(t, want, c.walk("/api/functions", "limit=3"))
+	all := c.must("GET", "/api/functions", nil, 200)
+	require.Len(t, decode[[]object](t, all), 7)
+	require.Empty(t, all.Header.Get("Link"))
 }
 
 func TestAFunctionTakesWhateverItsLimitsAllow(t *testing.T) {

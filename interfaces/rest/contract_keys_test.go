@@ -1,6 +1,7 @@
 package rest_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -40,6 +41,40 @@ func TestAnAPIKeyOpensEverythingButARefresh(t *testing.T) {
 	require.NotEmpty(t, c.do("DELETE", "/api/keys/"+created["id"].(string), nil, 200)["message"])
 	newClient(t, s).bearing(key).do("GET", "/api/auth/me", nil, 401)
 	c.do("DELETE", "/api/keys/"+created["id"].(string), nil, 404)
+}
+
+func TestKeysAreListedPageByPage(t *testing.T) {
+	t.Parallel()
+	c, _ := register(t, resttest.Start(t))
+	var want []string
+	for range 7 {
+		want = slices.Insert(want, 0, c.do("POST", "/api/keys", object{"name": "ci"}, 201)["id"].(string))
+	}
+	require.Equal(t, want, c.walk("/api/keys", "limit=3"))
+	require.Len(t, decode[[]object](t, c.must("GET", "/api/keys", nil, 200)), 7)
+}
+
+// The read model cannot say in time that the key is gone, so nobody may be told so; but where it was deleted it stops.
+func TestADeletedKeyStopsAtOnceAlthoughItsProjectionIsLate(t *testing.T) {
+	t.Parallel()
+	s := resttest.Start(t)
+	c, _ := register(t, s)
+	created := c.do("POST", "/api/keys", object{"name": "ci"}, 201)
+	path := "/api/keys/" + created["id"].(string)
+	program := newClient(t, s).bearing(created["key"].(string))
+	program.do("GET", "/api/auth/me", nil, 200)
+
+	release := s.Hold(t, "keys")
+	got := requireRefusal(t, c.must("DELETE", path, nil, 503), 503, "a key that may work a moment longer")
+	require.Contains(t, got["error"], "The key is deleted, but may work a moment longer")
+	require.Len(t, decode[[]object](t, c.must("GET", "/api/keys", nil, 200)), 1, "the read model is late")
+	program.do("GET", "/api/auth/me", nil, 401)
+
+	release()
+	s.CatchUp(t)
+	program.do("GET", "/api/auth/me", nil, 401)
+	require.JSONEq(t, "[]", string(c.must("GET", "/api/keys", nil, 200).body))
+	c.do("DELETE", path, nil, 404)
 }
 
 func TestTheUseOfAKeyIsShownAndWrittenOnce(t *testing.T) {

@@ -16,8 +16,12 @@ type messageBody struct {
 }
 
 func (a *API) listFunctions(ctx context.Context, r *request) (int, any, error) {
-	list, err := a.queries.Functions.List(ctx, r.caller.accountID)
-	return http.StatusOK, list, err
+	part, err := listPart(r, functionsPage)
+	if err != nil {
+		return 0, nil, err
+	}
+	page, err := a.queries.Functions.List(ctx, r.caller.accountID, part)
+	return answerPage(r, page, err)
 }
 
 func (a *API) getFunction(ctx context.Context, r *request) (int, any, error) {
@@ -50,7 +54,7 @@ func (a *API) createFunction(ctx context.Context, r *request) (int, any, error) 
 		return 0, nil, err
 	}
 	r.response.Set("Location", "/api/functions/"+id.String())
-	function, err := a.writtenFunction(ctx, r, id, int64(position))
+	function, err := a.writtenFunction(ctx, r, id, position)
 	return http.StatusCreated, function, err
 }
 
@@ -69,13 +73,13 @@ func (a *API) updateFunction(ctx context.Context, r *request) (int, any, error) 
 	if err != nil {
 		return 0, nil, err
 	}
-	function, err := a.writtenFunction(ctx, r, id, int64(position))
+	function, err := a.writtenFunction(ctx, r, id, position)
 	return http.StatusOK, function, err
 }
 
 // writtenFunction reads a function that was just written. When it cannot be seen yet the answer must not say that there
 // is none.
-func (a *API) writtenFunction(ctx context.Context, r *request, id uuid.UUID, position int64) (projections.Function, error) {
+func (a *API) writtenFunction(ctx context.Context, r *request, id uuid.UUID, position projections.Position) (projections.Function, error) {
 	seen := a.awaitSeen(ctx, "functions", position)
 	function, err := a.queries.Functions.Get(ctx, r.caller.accountID, id)
 	if !seen && domain.IsCode(err, domain.NotFound) {
@@ -93,7 +97,7 @@ func (a *API) deleteFunction(ctx context.Context, r *request) (int, any, error) 
 	if err != nil {
 		return 0, nil, err
 	}
-	a.awaitSeen(ctx, "functions", int64(position))
+	a.awaitSeen(ctx, "functions", position)
 	return http.StatusOK, messageBody{"The function was deleted. What it ran stays readable."}, nil
 }
 
@@ -120,7 +124,7 @@ func (a *API) execute(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	a.awaitSeen(ctx, "executions", int64(position))
+	a.awaitSeen(ctx, "executions", position)
 	r.response.Set("Location", "/api/executions/"+id.String())
 	return http.StatusCreated, acceptedBody{id, domain.ExecutionPending, "The execution was accepted. GET /api/executions/" + id.String() + " tells how it goes."}, nil
 }

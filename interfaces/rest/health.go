@@ -11,16 +11,15 @@ import (
 
 // Health is what the health check asks.
 type Health struct {
-	Version     string
-	Runtimes    []string                             // the runtime words that this host serves
-	Ping        func(ctx context.Context) error      // whether the store answers
-	Head        func(context.Context) (int64, error) // the log's newest position
-	Projections func(head int64) []projections.Status
-	Executions  func() (running, slots int)
+	Version    string
+	Runtimes   []string                                            // the runtime words that this host serves
+	Ping       func(ctx context.Context) error                     // whether the store answers
+	Head       func(context.Context) (projections.Position, error) // the log's newest position
+	Executions func() (running, slots int)
 }
 
 func (h Health) complete() bool {
-	return h.Ping != nil && h.Head != nil && h.Projections != nil && h.Executions != nil
+	return h.Ping != nil && h.Head != nil && h.Executions != nil
 }
 
 // healthyWithin is how long the store may take to answer, and the projections to show what the log held when they were
@@ -44,7 +43,7 @@ type storeHealth struct {
 }
 
 type logHealth struct {
-	Head int64 `json:"head"`
+	Head projections.Position `json:"head"`
 }
 
 type executionsHealth struct {
@@ -75,7 +74,7 @@ func (a *API) checkHealth(ctx context.Context, r *request) (int, any, error) {
 	return http.StatusOK, body, nil
 }
 
-func (a *API) checkStore(ctx context.Context) (head int64, err error) {
+func (a *API) checkStore(ctx context.Context) (head projections.Position, err error) {
 	ctx, cancel := context.WithTimeout(ctx, healthyWithin)
 	defer cancel()
 	if err := a.health.Ping(ctx); err != nil {
@@ -85,14 +84,14 @@ func (a *API) checkStore(ctx context.Context) (head int64, err error) {
 }
 
 // checkProjections says which projection is not caught up, if any.
-func (a *API) checkProjections(ctx context.Context, head int64) string {
+func (a *API) checkProjections(ctx context.Context, head projections.Position) string {
 	ctx, cancel := context.WithTimeout(ctx, healthyWithin)
 	defer cancel()
-	for _, p := range a.health.Projections(head) {
+	for _, p := range a.live.Status(head) {
 		if p.State == projections.Paused {
 			return fmt.Sprintf("The projection %q is paused.", p.Name)
 		}
-		if err := a.wait(ctx, p.Name, head); err != nil {
+		if err := a.live.Wait(ctx, p.Name, head); err != nil {
 			return fmt.Sprintf("The projection %q is behind the log.", p.Name)
 		}
 	}
@@ -100,8 +99,8 @@ func (a *API) checkProjections(ctx context.Context, head int64) string {
 }
 
 // projectionStatus is where the projections stand. Why one is paused may hold SQL and is for the server's log only.
-func (a *API) projectionStatus(head int64) []projections.Status {
-	list := a.health.Projections(head)
+func (a *API) projectionStatus(head projections.Position) []projections.Status {
+	list := a.live.Status(head)
 	for i := range list {
 		if list[i].Error != "" {
 			list[i].Error = fmt.Sprintf("It could not go on after position %d. The server's log says why.", list[i].Position)

@@ -3,7 +3,6 @@ package rest_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -71,14 +70,6 @@ func TestHealthSaysWhichProjectionStandsStillAndNotInSQL(t *testing.T) {
 	}
 }
 
-// lateProjections lets nobody wait for a projection, and keeps the server's log.
-func lateProjections(log *safeBuffer) func(*rest.Config) {
-	return func(c *rest.Config) {
-		c.Wait = func(context.Context, string, int64) error { return errors.New("late on purpose") }
-		c.Logger = slog.New(slog.NewJSONHandler(log, nil))
-	}
-}
-
 // safeBuffer is a buffer that handlers write and a test reads.
 type safeBuffer struct {
 	mu  sync.Mutex
@@ -99,39 +90,35 @@ func (b *safeBuffer) String() string {
 
 func TestHealthSaysThatAProjectionIsBehind(t *testing.T) {
 	t.Parallel()
-	s := resttest.Start(t, lateProjections(&safeBuffer{}))
-	got := newClient(t, s).do("GET", "/health", nil, 503)
-	require.Contains(t, got["error"], "behind")
+	s := newStage(t)
+	release := s.Hold(t, "functions")
+	s.call("POST", "/api/functions", `{"name":"n","runtime":"nodejs","code":"c"}`)
+	got := newClient(t, s.Server).do("GET", "/health", nil, 503)
+	require.Equal(t, `The projection "functions" is behind the log.`, got["error"])
+	release()
+	s.CatchUp(t)
+	newClient(t, s.Server).do("GET", "/health", nil, 200)
 }
 
 func TestACommandIsAnsweredAlthoughItsProjectionIsLate(t *testing.T) {
 	t.Parallel()
 	var log safeBuffer
-	s := resttest.Start(t, lateProjections(&log))
+	s := resttest.Start(t, func(c *rest.Config) { c.Logger = slog.New(slog.NewJSONHandler(&log, nil)) })
 	c, _ := register(t, s)
 	s.CatchUp(t)
-	unlock := lockTables(t, s, "functions, executions")
+	functions, executions := s.Hold(t, "functions"), s.Hold(t, "executions")
 
 	got := c.call("POST", "/api/functions", `{"name":"n","runtime":"nodejs","code":"c"}`)
 	require.Contains(t, requireRefusal(t, got, 503, "a function that cannot be shown")["error"], "is saved")
 	id := strings.TrimPrefix(got.Header.Get("Location"), "/api/functions/")
 	execution := c.execute(id)
-	require.Contains(t, log.String(), "late on purpose")
+	require.Contains(t, log.String(), "answered before the write could be read")
 
-	unlock()
+	functions()
+	executions()
 	s.CatchUp(t)
 	require.Equal(t, id, c.do("GET", "/api/functions/"+id, nil, 200)["id"])
 	require.Equal(t, "pending", c.do("GET", "/api/executions/"+execution, nil, 200)["status"])
-}
-
-// lockTables keeps projections from writing, until unlock is called.
-func lockTables(t *testing.T, s *resttest.Server, tables string) (unlock func()) {
-	t.Helper()
-	tx, err := s.Store.Pool().Begin(t.Context())
-	require.NoError(t, err)
-	_, err = tx.Exec(t.Context(), "lock table "+tables+" in exclusive mode")
-	require.NoError(t, err)
-	return func() { require.NoError(t, tx.Rollback(context.Background())) }
 }
 
 func TestASecretThatIsTooShortIsRefused(t *testing.T) {

@@ -11,8 +11,12 @@ import (
 )
 
 func (a *API) listKeys(ctx context.Context, r *request) (int, any, error) {
-	list, err := a.queries.Keys.List(ctx, r.caller.accountID)
-	return http.StatusOK, list, err
+	part, err := listPart(r, keysPage)
+	if err != nil {
+		return 0, nil, err
+	}
+	page, err := a.queries.Keys.List(ctx, r.caller.accountID, part)
+	return answerPage(r, page, err)
 }
 
 // newKeyBody is the only answer that ever holds an API key.
@@ -36,10 +40,14 @@ func (a *API) createKey(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	a.awaitSeen(ctx, "keys", int64(key.Position))
+	a.awaitSeen(ctx, "keys", key.Position)
 	return http.StatusCreated, newKeyBody{key.ID, body.Name, key.Key, key.Prefix, "Keep the key now: it is not shown again."}, nil
 }
 
+var errKeyMayWork = &domain.Error{Code: domain.Unavailable,
+	Message: "The key is deleted, but may work a moment longer, until every server knows. It is gone when GET /api/keys does not list it."}
+
+// deleteKey answers 200 only when the key works nowhere any more. On this server it stops at once in any case.
 func (a *API) deleteKey(ctx context.Context, r *request) (int, any, error) {
 	id, err := r.pathID("API key")
 	if err != nil {
@@ -49,6 +57,10 @@ func (a *API) deleteKey(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	a.awaitSeen(ctx, "keys", int64(position))
+	a.deletedKeys.Store(id, true)
+	if !a.awaitSeen(ctx, "keys", position) {
+		return 0, nil, errKeyMayWork
+	}
+	a.deletedKeys.Delete(id) // the read model tells everybody now
 	return http.StatusOK, messageBody{"The API key was deleted and works no more."}, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/projections"
 )
 
@@ -22,38 +23,31 @@ const (
 // keyUses records when API keys are used, beside the requests that use them. When it cannot follow, a use is left out
 // and the next one counts.
 type keyUses struct {
-	record func(ctx context.Context, accountID, keyID uuid.UUID, at time.Time) error
+	record func(ctx context.Context, use commands.KeyUse) error
 	now    func() time.Time
 	logger *slog.Logger
 
 	mu     sync.Mutex
 	noted  map[uuid.UUID]time.Time // uses of the last minute, which the read model may not show yet
-	queue  chan keyUse
+	queue  chan commands.KeyUse
 	closed bool
 
 	stop    context.CancelFunc
 	stopped chan struct{}
 }
 
-type keyUse struct {
-	accountID, keyID uuid.UUID
-	at               time.Time
-}
-
-func startKeyUses(
-	record func(ctx context.Context, accountID, keyID uuid.UUID, at time.Time) error, now func() time.Time, logger *slog.Logger,
-) *keyUses {
+func startKeyUses(record func(context.Context, commands.KeyUse) error, now func() time.Time, logger *slog.Logger) *keyUses {
 	ctx, stop := context.WithCancel(context.Background())
 	u := &keyUses{
 		record: record, now: now, logger: logger, noted: map[uuid.UUID]time.Time{},
-		queue: make(chan keyUse, keyUseQueue), stop: stop, stopped: make(chan struct{}),
+		queue: make(chan commands.KeyUse, keyUseQueue), stop: stop, stopped: make(chan struct{}),
 	}
 	go u.run(ctx)
 	return u
 }
 
-// note takes down that a key is used now. It never waits.
-func (u *keyUses) note(key projections.Key) {
+// note takes down that a key is used now, by a request. It never waits.
+func (u *keyUses) note(key projections.Key, requestID uuid.UUID) {
 	now := u.now()
 	if key.LastUsed != nil && now.Sub(*key.LastUsed) < keyUseEvery {
 		return
@@ -64,7 +58,7 @@ func (u *keyUses) note(key projections.Key) {
 		return
 	}
 	select {
-	case u.queue <- keyUse{key.AccountID, key.ID, now}:
+	case u.queue <- commands.KeyUse{AccountID: key.AccountID, KeyID: key.ID, RequestID: requestID, At: now}:
 		u.noted[key.ID] = now
 	default:
 	}
@@ -74,16 +68,16 @@ func (u *keyUses) run(ctx context.Context) {
 	defer close(u.stopped)
 	for use := range u.queue {
 		if err := u.write(ctx, use); err != nil {
-			u.logger.Warn("the use of an API key was not recorded", "key_id", use.keyID, "error", err)
+			u.logger.Warn("the use of an API key was not recorded", "key_id", use.KeyID, "error", err)
 		}
 		u.forget()
 	}
 }
 
-func (u *keyUses) write(ctx context.Context, use keyUse) error {
+func (u *keyUses) write(ctx context.Context, use commands.KeyUse) error {
 	ctx, cancel := context.WithTimeout(ctx, keyUseWithin)
 	defer cancel()
-	return u.record(ctx, use.accountID, use.keyID, use.at)
+	return u.record(ctx, use)
 }
 
 // forget drops what is older than a minute, so that the map is never larger than the number of keys in use.

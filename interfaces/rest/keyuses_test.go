@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/projections"
 )
 
@@ -22,7 +23,7 @@ type useLog struct {
 	err   error
 }
 
-func (l *useLog) record(ctx context.Context, _, keyID uuid.UUID, at time.Time) error {
+func (l *useLog) record(ctx context.Context, use commands.KeyUse) error {
 	if l.block != nil {
 		select {
 		case <-l.block:
@@ -35,7 +36,7 @@ func (l *useLog) record(ctx context.Context, _, keyID uuid.UUID, at time.Time) e
 	if l.times == nil {
 		l.times = map[uuid.UUID][]time.Time{}
 	}
-	l.times[keyID] = append(l.times[keyID], at)
+	l.times[use.KeyID] = append(l.times[use.KeyID], use.At)
 	return l.err
 }
 
@@ -52,12 +53,12 @@ func TestAKeyThatIsUsedAllTheTimeIsNotedOnceAMinute(t *testing.T) {
 	uses := startUses(&log, func() time.Time { mu.Lock(); defer mu.Unlock(); return clock })
 	key, other := projections.Key{ID: uuid.New()}, projections.Key{ID: uuid.New()}
 	for range 181 { // three minutes and a second
-		uses.note(key)
+		uses.note(key, uuid.Nil)
 		mu.Lock()
 		clock = clock.Add(time.Second)
 		mu.Unlock()
 	}
-	uses.note(other)
+	uses.note(other, uuid.Nil)
 	uses.close()
 	require.Equal(t, []time.Time{start, start.Add(time.Minute), start.Add(2 * time.Minute), start.Add(3 * time.Minute)}, log.times[key.ID])
 	require.Len(t, log.times[other.ID], 1)
@@ -69,9 +70,9 @@ func TestAUseThatTheReadModelShowsIsNotNotedAgain(t *testing.T) {
 	now := time.Now()
 	lately, longAgo := now.Add(-59*time.Second), now.Add(-time.Minute)
 	uses := startUses(&log, func() time.Time { return now })
-	uses.note(projections.Key{ID: uuid.New(), LastUsed: &lately})
+	uses.note(projections.Key{ID: uuid.New(), LastUsed: &lately}, uuid.Nil)
 	due := projections.Key{ID: uuid.New(), LastUsed: &longAgo}
-	uses.note(due)
+	uses.note(due, uuid.Nil)
 	uses.close()
 	require.Len(t, log.times, 1)
 	require.Len(t, log.times[due.ID], 1)
@@ -82,7 +83,7 @@ func TestNotingAUseNeverWaits(t *testing.T) {
 	log := useLog{block: make(chan struct{})}
 	uses := startUses(&log, time.Now)
 	for range 10 * keyUseQueue {
-		uses.note(projections.Key{ID: uuid.New()})
+		uses.note(projections.Key{ID: uuid.New()}, uuid.Nil)
 	}
 	require.LessOrEqual(t, len(uses.noted), keyUseQueue+1, "what was left out is not remembered as noted")
 	close(log.block)
@@ -94,11 +95,11 @@ func TestClosingRecordsWhatIsQueued(t *testing.T) {
 	log := useLog{err: errors.New("the log is away")}
 	uses := startUses(&log, time.Now)
 	for range 100 {
-		uses.note(projections.Key{ID: uuid.New()})
+		uses.note(projections.Key{ID: uuid.New()}, uuid.Nil)
 	}
 	uses.close()
 	uses.close()
-	uses.note(projections.Key{ID: uuid.New()})
+	uses.note(projections.Key{ID: uuid.New()}, uuid.Nil)
 	require.Len(t, log.times, 100)
 }
 
@@ -107,7 +108,7 @@ func TestClosingDoesNotWaitForALogThatIsAway(t *testing.T) {
 	log := useLog{block: make(chan struct{})}
 	uses := startUses(&log, time.Now)
 	for range 100 {
-		uses.note(projections.Key{ID: uuid.New()})
+		uses.note(projections.Key{ID: uuid.New()}, uuid.Nil)
 	}
 	start := time.Now()
 	uses.close()

@@ -1,12 +1,15 @@
 package rest_test
 
 import (
+	"bufio"
 	"fmt"
+	"net"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -222,9 +225,12 @@ func TestWrongQueriesAreRefused(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	for _, query := range []string{
-		"limit=0", "limit=201", "limit=x", "status=done", "status=%00", "status=%ff", "function_id=7", "cursor=%3c", "cursor=7", "%zz", "limit=1;limit=2",
+		"executions?limit=0", "executions?limit=201", "executions?limit=x", "executions?status=done", "executions?status=%00",
+		"executions?status=%ff", "executions?function_id=7", "executions?cursor=%3c", "executions?cursor=7", "executions?%zz",
+		"executions?limit=1;limit=2", "functions?limit=0", "functions?limit=1001", "functions?cursor=7", "functions?%zz",
+		"keys?limit=0", "keys?limit=1001", "keys?cursor=7", "keys?%zz",
 	} {
-		requireRefusal(t, s.call("GET", "/api/executions?"+query, ""), 400, query)
+		requireRefusal(t, s.call("GET", "/api/"+query, ""), 400, query)
 	}
 }
 
@@ -263,4 +269,19 @@ func TestAMethodThatAPathDoesNotHaveIsAnsweredWithThoseItHas(t *testing.T) {
 			require.NotEmpty(t, options.Header.Get("Allow"))
 		}
 	})
+}
+
+func TestABodyThatIsAnnouncedTooLargeIsRefusedBeforeItComes(t *testing.T) {
+	t.Parallel()
+	s := resttest.Start(t)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	_, err = fmt.Fprint(conn, "POST /api/auth/login HTTP/1.1\r\nHost: voltrun\r\nExpect: 100-continue\r\nContent-Length: 99999999999\r\n\r\n")
+	require.NoError(t, err)
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	require.Equal(t, http.StatusRequestEntityTooLarge, response.StatusCode)
 }

@@ -69,11 +69,15 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	if limit == noBody {
 		return nil, nil
 	}
+	refusal := domain.Errorf(domain.TooLarge, "The body may have at most %d bytes here.", limit)
+	if r.ContentLength > limit {
+		return nil, refusal // before the client is invited to send it
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return nil, domain.Errorf(domain.TooLarge, "The body may have at most %d bytes here.", limit)
+		return nil, refusal
 	case err != nil:
 		return nil, domain.Errorf(domain.Invalid, "The body could not be read to its end.")
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http/httptest"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -42,11 +43,11 @@ func Start(t testing.TB, change ...func(*rest.Config)) *Server {
 	t.Helper()
 	s := open(t)
 	config := rest.Config{
-		Commands: s.Commands, Queries: s.Queries, Health: s.health(),
-		Wait: func(ctx context.Context, projection string, position int64) error {
-			return s.Live.Wait(ctx, projection, eventstore.Position(position))
+		Commands: s.Commands, Queries: s.Queries, Live: s.Live, JWTSecret: []byte(Secret), Logger: slog.New(slog.DiscardHandler),
+		Health: rest.Health{
+			Version: Version, Runtimes: []string{"nodejs", "python"}, Ping: s.Store.Ping, Head: s.Store.Head,
+			Executions: func() (running, slots int) { return 0, 4 },
 		},
-		JWTSecret: []byte(Secret), Logger: slog.New(slog.DiscardHandler),
 	}
 	for _, f := range change {
 		f(&config)
@@ -82,28 +83,29 @@ func open(t testing.TB) *Server {
 	}
 }
 
-func (s *Server) health() rest.Health {
-	return rest.Health{
-		Version: Version, Runtimes: []string{"nodejs", "python"}, Ping: s.Store.Ping,
-		Head: func(ctx context.Context) (int64, error) {
-			head, err := s.Store.Head(ctx)
-			return int64(head), err
-		},
-		Projections: func(head int64) []projections.Status { return s.Live.Status(eventstore.Position(head)) },
-		Executions:  func() (running, slots int) { return 0, 4 },
-	}
-}
-
 // Head is the newest position of the log: as long as it stays, nothing was changed.
-func (s *Server) Head(t testing.TB) int64 {
+func (s *Server) Head(t testing.TB) projections.Position {
 	t.Helper()
 	head, err := s.Store.Head(context.Background())
 	require.NoError(t, err)
-	return int64(head)
+	return head
 }
 
 // CatchUp waits until every projection shows the whole log.
 func (s *Server) CatchUp(t testing.TB) {
 	t.Helper()
 	projectionstest.CatchUp(t, s.Store, s.Live)
+}
+
+// Hold keeps a projection where it is, as another process would that has the turn and does not end it, until release
+// is called or the test ends.
+func (s *Server) Hold(t testing.TB, projection string) (release func()) {
+	t.Helper()
+	tx, err := s.Store.Pool().Begin(context.Background())
+	require.NoError(t, err)
+	release = sync.OnceFunc(func() { _ = tx.Rollback(context.Background()) })
+	t.Cleanup(release)
+	_, err = tx.Exec(t.Context(), "select from checkpoints where consumer = $1 for update", "projection."+projection)
+	require.NoError(t, err)
+	return release
 }

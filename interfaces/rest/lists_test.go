@@ -14,7 +14,7 @@ import (
 
 func TestACursorComesBackAsItWasGiven(t *testing.T) {
 	t.Parallel()
-	for _, position := range []int64{1, 255, 256, 1 << 40, math.MaxInt64} {
+	for _, position := range []projections.Position{1, 255, 256, 1 << 40, math.MaxInt64} {
 		got, ok := parseCursor(encodeCursor(position))
 		require.True(t, ok)
 		require.Equal(t, position, got)
@@ -29,21 +29,27 @@ func TestACursorOfOnesOwnMakingIsRefused(t *testing.T) {
 	}
 }
 
-func TestTheFilterHasDefaultsAndTakesEveryValue(t *testing.T) {
+func listOf(values url.Values) *listQuery { return &listQuery{values: values} }
+
+func TestAListHasDefaultsAndTakesEveryValue(t *testing.T) {
 	t.Parallel()
-	got, err := parseFilter(url.Values{"function_id": {""}, "status": {""}, "limit": {""}, "cursor": {""}, "_": {"7"}})
+	filter, part, err := parseExecutionList(listOf(url.Values{"function_id": {""}, "status": {""}, "limit": {""}, "cursor": {""}, "_": {"7"}}))
 	require.NoError(t, err)
-	require.Equal(t, projections.ExecutionFilter{Limit: 50}, got)
+	require.Equal(t, projections.ExecutionFilter{}, filter)
+	require.Equal(t, projections.PageRequest{Limit: 50}, part)
 
 	id := uuid.New()
-	got, err = parseFilter(url.Values{"function_id": {id.String()}, "status": {"failed"}, "limit": {"200"}, "cursor": {encodeCursor(7)}})
+	filter, part, err = parseExecutionList(listOf(url.Values{
+		"function_id": {id.String()}, "status": {"failed"}, "limit": {"200"}, "cursor": {encodeCursor(7)},
+	}))
 	require.NoError(t, err)
-	require.Equal(t, projections.ExecutionFilter{FunctionID: id, Status: domain.ExecutionFailure, Limit: 200, Before: 7}, got)
+	require.Equal(t, projections.ExecutionFilter{FunctionID: id, Status: domain.ExecutionFailure}, filter)
+	require.Equal(t, projections.PageRequest{Limit: 200, Before: 7}, part)
 }
 
-func TestTheFilterNamesEveryParameterThatIsWrong(t *testing.T) {
+func TestAListNamesEveryParameterThatIsWrong(t *testing.T) {
 	t.Parallel()
-	_, err := parseFilter(url.Values{"function_id": {"7"}, "status": {"done"}, "limit": {"201"}, "cursor": {"x"}})
+	_, _, err := parseExecutionList(listOf(url.Values{"function_id": {"7"}, "status": {"done"}, "limit": {"201"}, "cursor": {"x"}}))
 	var refusal *domain.Error
 	require.ErrorAs(t, err, &refusal)
 	require.Equal(t, []domain.FieldError{
@@ -53,7 +59,7 @@ func TestTheFilterNamesEveryParameterThatIsWrong(t *testing.T) {
 		{Field: "cursor", Message: `cursor must be one that a Link header gave, but is "x".`},
 	}, refusal.Fields)
 	for _, limit := range []string{"0", "-1", "1.5", "1e2", "many", " 7", "99999999999999999999"} {
-		_, err := parseFilter(url.Values{"limit": {limit}})
+		_, _, err := parseExecutionList(listOf(url.Values{"limit": {limit}}))
 		require.True(t, domain.IsCode(err, domain.Invalid), limit)
 	}
 }
