@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,7 +84,6 @@ func probe(ctx context.Context, path string, as *syscall.Credential) *Interprete
 		err = json.Unmarshal(out, &found)
 	}
 	if err != nil || !found.supported() {
-		slog.DebugContext(ctx, "an interpreter cannot run functions", "path", path, "version", found.Version, "error", err)
 		return nil
 	}
 	return &found

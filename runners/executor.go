@@ -15,14 +15,15 @@ import (
 
 // Recorder is what an executor needs of the log.
 type Recorder interface {
-	// Claim makes the execution this worker's. The error is domain.ErrNotClaimable when it is claimed or over. After any
-	// other error it was not claimed.
+	// Claim makes the execution this worker's. The error is domain.ErrNotClaimable when it is claimed, over or unknown.
+	// After any other error it was not claimed.
 	Claim(ctx context.Context, executionID, workerID uuid.UUID) (*domain.Attempt, error)
 
 	// Report records lines and, at the end, how the execution ended (a domain.ExecutionCompleted or a
 	// domain.ExecutionFailed; nil while it runs), all or nothing. The error is domain.ErrNotRunning when the execution
 	// is not the worker's any more. After any other error nothing was recorded, and the executor comes again with the
-	// same report. Reports of one attempt come one after the other.
+	// same report; when that fails for good, with a failure in its place. Reports of one attempt come one after the
+	// other.
 	Report(ctx context.Context, attempt *domain.Attempt, lines []domain.ExecutionLogLine, end domain.Event) error
 }
 
@@ -40,6 +41,7 @@ type ExecutorConfig struct {
 	WorkerID uuid.UUID     // must be set, and new with every start; its lease tells others that the executor lives
 	Slots    int           // how many handlers run at once; twice the processors
 	Grace    time.Duration // DefaultGrace
+	Logger   *slog.Logger  // slog.Default
 }
 
 // Executor claims executions and runs them, as many at once as it has slots. It works from the moment it is made.
@@ -67,6 +69,9 @@ func NewExecutor(recorder Recorder, runner Runner, config ExecutorConfig) *Execu
 	}
 	if config.Grace <= 0 {
 		config.Grace = DefaultGrace
+	}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
 	}
 	e := &Executor{
 		recorder: recorder, runner: runner, config: config,
@@ -111,7 +116,7 @@ func (e *Executor) takeSlot(ctx context.Context) error {
 
 // Execute claims an execution as soon as a slot is free, hands it over and returns: it runs on its own then, and its
 // end is recorded whatever becomes of ctx. It also returns nil when there is nothing to do, because the execution is
-// another's, over, or in the executor's hands already. After an error nothing runs: call again later.
+// another's, over, unknown, or in the executor's hands already. After an error nothing runs: call again later.
 func (e *Executor) Execute(ctx context.Context, executionID uuid.UUID) error {
 	if err := e.takeSlot(ctx); err != nil {
 		return err
@@ -123,7 +128,7 @@ func (e *Executor) Execute(ctx context.Context, executionID uuid.UUID) error {
 	attempt, err := e.recorder.Claim(ctx, executionID, e.config.WorkerID)
 	if err != nil {
 		e.release(executionID)
-		if errors.Is(err, domain.ErrNotClaimable) || domain.IsCode(err, domain.NotFound) {
+		if errors.Is(err, domain.ErrNotClaimable) {
 			return nil
 		}
 		return err
@@ -172,8 +177,9 @@ func (e *Executor) run(attempt *domain.Attempt) {
 	ctx, cancel := context.WithCancel(e.runs)
 	defer cancel()
 	r := &reporter{
-		recorder: e.recorder, attempt: attempt, giveUp: e.reports, lost: cancel,
-		lines: make(chan domain.ExecutionLogLine, maxBatchLines), end: make(chan domain.Event, 1),
+		recorder: e.recorder, attempt: attempt, giveUp: e.reports, stopRun: cancel,
+		logger: e.config.Logger.With("execution", attempt.Execution.ID),
+		lines:  make(chan domain.ExecutionLogLine, maxBatchLines), end: make(chan domain.Event, 1),
 	}
 	go func() {
 		invocation := Invocation{ExecutionID: attempt.Execution.ID, Function: attempt.Function, Input: attempt.Execution.Input}
@@ -200,7 +206,7 @@ func (e *Executor) Stop(ctx context.Context) error {
 	}
 	e.giveUp()
 	waitFor(context.Background(), done, giveUpGrace)
-	slog.ErrorContext(ctx, "executions are left unrecorded", "worker", e.config.WorkerID)
+	e.config.Logger.ErrorContext(ctx, "executions are left unrecorded", "worker", e.config.WorkerID)
 	return ctx.Err()
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -14,129 +13,6 @@ import (
 
 	"github.com/voltrun/voltrun/domain"
 )
-
-// report is one call of Report that was recorded.
-type report struct {
-	lines []string
-	end   domain.Event
-}
-
-// memoryLog is a log of executions that decides as the real one does.
-type memoryLog struct {
-	mu       sync.Mutex
-	events   map[uuid.UUID][]domain.Event
-	function domain.Function
-	reports  []report
-	failing  func(attempt int) error // what Report answers instead, when not nil
-	attempts int
-	changed  chan struct{} // closed, and made anew, at every report
-}
-
-func newMemoryLog(f domain.Function) *memoryLog {
-	return &memoryLog{events: map[uuid.UUID][]domain.Event{}, function: f, changed: make(chan struct{})}
-}
-
-func (l *memoryLog) request(t *testing.T, input string) uuid.UUID {
-	id := uuid.New()
-	events, err := domain.RequestExecution{
-		ExecutionID: id, AccountID: l.function.AccountID, FunctionID: l.function.ID, Function: l.function, Input: json.RawMessage(input),
-	}.Decide(domain.Execution{})
-	require.NoError(t, err)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.events[id] = events
-	return id
-}
-
-func (l *memoryLog) Claim(_ context.Context, id, workerID uuid.UUID) (*domain.Attempt, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	state := domain.Fold[domain.Execution](l.events[id]...)
-	events, err := domain.StartExecution{WorkerID: workerID}.Decide(state)
-	if err != nil {
-		return nil, err
-	}
-	l.events[id] = append(l.events[id], events...)
-	return &domain.Attempt{Execution: domain.Fold[domain.Execution](l.events[id]...), Function: l.function}, nil
-}
-
-func (l *memoryLog) Report(_ context.Context, attempt *domain.Attempt, lines []domain.ExecutionLogLine, end domain.Event) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	defer func() { close(l.changed); l.changed = make(chan struct{}) }()
-	l.attempts++
-	if l.failing != nil {
-		if err := l.failing(l.attempts); err != nil {
-			return err
-		}
-	}
-	id := attempt.Execution.ID
-	events, err := domain.ReportExecution{WorkerID: attempt.Execution.WorkerID, Lines: lines, End: end}.Decide(domain.Fold[domain.Execution](l.events[id]...))
-	if err != nil {
-		return err
-	}
-	l.events[id] = append(l.events[id], events...)
-	r := report{end: end}
-	for _, line := range lines {
-		r.lines = append(r.lines, line.Text)
-	}
-	l.reports = append(l.reports, r)
-	return nil
-}
-
-func (l *memoryLog) abandon(id uuid.UUID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.events[id] = append(l.events[id], domain.ExecutionFailed{ErrorType: domain.ErrorWorkerLost})
-}
-
-// ends returns how the execution ended: more than one end would be a broken promise.
-func (l *memoryLog) ends(id uuid.UUID) []domain.Event {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var ends []domain.Event
-	for _, event := range l.events[id] {
-		switch event.(type) {
-		case domain.ExecutionCompleted, domain.ExecutionFailed:
-			ends = append(ends, event)
-		}
-	}
-	return ends
-}
-
-// await waits until a condition holds, which it checks after every report.
-func (l *memoryLog) await(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	timeout := time.After(20 * time.Second)
-	for {
-		l.mu.Lock()
-		changed := l.changed
-		l.mu.Unlock()
-		if holds() {
-			return
-		}
-		select {
-		case <-changed:
-		case <-timeout:
-			require.FailNow(t, "there should be "+what)
-		}
-	}
-}
-
-func (l *memoryLog) awaitEnd(t *testing.T, id uuid.UUID) domain.Event {
-	t.Helper()
-	l.await(t, "an end", func() bool { return len(l.ends(id)) > 0 })
-	return l.ends(id)[0]
-}
-
-func (l *memoryLog) awaitReport(t *testing.T) {
-	t.Helper()
-	l.await(t, "a report", func() bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return len(l.reports) > 0
-	})
-}
 
 // scripted is a Runner that a test directs.
 type scripted func(ctx context.Context, inv Invocation, emit func(domain.ExecutionLogLine)) domain.Event
@@ -160,8 +36,8 @@ func untilStopped(started chan<- struct{}) scripted {
 	}
 }
 
-func newTestExecutor(t *testing.T, log *memoryLog, runner Runner, config ExecutorConfig) *Executor {
-	config.WorkerID = uuid.New()
+func newTestExecutor(t *testing.T, log Recorder, runner Runner, config ExecutorConfig) *Executor {
+	config.WorkerID, config.Logger = uuid.New(), quiet
 	e := NewExecutor(log, runner, config)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -215,13 +91,20 @@ func TestAnExecutionIsRunOnceHoweverOftenItIsDelivered(t *testing.T) {
 func TestAClaimThatFailsIsGivenBackAndASlotIsNotLost(t *testing.T) {
 	t.Parallel()
 	log := newMemoryLog(function("nodejs", `x`))
-	broken := errors.New("the store is away")
-	e := NewExecutor(brokenClaims{log, broken}, scripted(nil), ExecutorConfig{WorkerID: uuid.New(), Slots: 1})
-	for range 3 {
-		require.ErrorIs(t, e.Execute(t.Context(), uuid.New()), broken)
-		require.Equal(t, 1, e.Free())
+	for _, broken := range []error{errors.New("the store is away"), domain.Errorf(domain.NotFound, "The function is gone.")} {
+		e := newTestExecutor(t, brokenClaims{log, broken}, scripted(nil), ExecutorConfig{Slots: 1})
+		for range 3 {
+			require.ErrorIs(t, e.Execute(t.Context(), uuid.New()), broken)
+			require.Equal(t, 1, e.Free())
+		}
 	}
-	require.NoError(t, e.Stop(t.Context()))
+}
+
+func TestAnExecutionThatTheLogDoesNotKnowIsNothingToDo(t *testing.T) {
+	t.Parallel()
+	e := newTestExecutor(t, newMemoryLog(function("nodejs", `x`)), scripted(nil), ExecutorConfig{Slots: 1})
+	require.NoError(t, e.Execute(t.Context(), uuid.New()))
+	require.Equal(t, 1, e.Free())
 }
 
 type brokenClaims struct {
@@ -288,93 +171,6 @@ func TestARunOutlivesTheDeliveryThatBroughtIt(t *testing.T) {
 	require.Equal(t, done, log.awaitEnd(t, id))
 }
 
-func TestLinesAreReportedAMomentAfterTheFirst(t *testing.T) {
-	t.Parallel()
-	log := newMemoryLog(function("nodejs", `x`))
-	e := newTestExecutor(t, log, scripted(func(_ context.Context, _ Invocation, emit func(domain.ExecutionLogLine)) domain.Event {
-		emit(line("1"))
-		emit(line("2"))
-		log.awaitReport(t) // while the run goes on
-		emit(line("3"))
-		return done
-	}), ExecutorConfig{})
-	id := log.request(t, `{}`)
-	require.NoError(t, e.Execute(t.Context(), id))
-	require.Equal(t, done, log.awaitEnd(t, id))
-	require.Equal(t, []report{{lines: []string{"1", "2"}}, {lines: []string{"3"}, end: done}}, log.reports)
-}
-
-func TestManyLinesAreReportedInBoundedBatchesInOrder(t *testing.T) {
-	t.Parallel()
-	log := newMemoryLog(function("nodejs", `x`))
-	const count = 5000
-	e := newTestExecutor(t, log, scripted(func(_ context.Context, _ Invocation, emit func(domain.ExecutionLogLine)) domain.Event {
-		for i := range count {
-			emit(line(fmt.Sprint(i)))
-		}
-		return done
-	}), ExecutorConfig{})
-	id := log.request(t, `{}`)
-	require.NoError(t, e.Execute(t.Context(), id))
-	log.awaitEnd(t, id)
-	next := 0
-	for _, r := range log.reports {
-		require.LessOrEqual(t, len(r.lines), 2*maxBatchLines)
-		for _, text := range r.lines {
-			require.Equal(t, fmt.Sprint(next), text)
-			next++
-		}
-	}
-	require.Equal(t, count, next)
-}
-
-func TestAReportIsRepeatedUntilTheStoreIsBack(t *testing.T) {
-	t.Parallel()
-	log := newMemoryLog(function("nodejs", `x`))
-	log.failing = func(attempt int) error {
-		if attempt <= 4 {
-			return errors.New("connection refused")
-		}
-		return nil
-	}
-	e := newTestExecutor(t, log, scripted(func(_ context.Context, _ Invocation, emit func(domain.ExecutionLogLine)) domain.Event {
-		emit(line("kept"))
-		return done
-	}), ExecutorConfig{})
-	id := log.request(t, `{}`)
-	require.NoError(t, e.Execute(t.Context(), id))
-	require.Equal(t, done, log.awaitEnd(t, id))
-	require.Equal(t, []report{{lines: []string{"kept"}, end: done}}, log.reports)
-	require.Equal(t, 5, log.attempts)
-}
-
-func TestAHandlerWaitsWhenItsLinesCannotBeRecorded(t *testing.T) {
-	t.Parallel()
-	log := newMemoryLog(function("nodejs", `x`))
-	away := make(chan struct{})
-	log.failing = func(int) error { <-away; return nil }
-	emitted := make(chan int, 10*maxBatchLines)
-	e := newTestExecutor(t, log, scripted(func(_ context.Context, _ Invocation, emit func(domain.ExecutionLogLine)) domain.Event {
-		for i := range 10 * maxBatchLines {
-			emit(line("x"))
-			emitted <- i
-		}
-		return done
-	}), ExecutorConfig{})
-	id := log.request(t, `{}`)
-	require.NoError(t, e.Execute(t.Context(), id))
-	for range 2 * maxBatchLines {
-		<-emitted // one batch is on its way, one waits
-	}
-	select {
-	case i := <-emitted:
-		require.FailNow(t, "the run should wait", "but it went on to line %d", i)
-	case <-time.After(100 * time.Millisecond):
-	}
-	close(away)
-	require.Equal(t, done, log.awaitEnd(t, id))
-}
-
 func TestWhoHasLostItsClaimIsStoppedAndWritesNothingMore(t *testing.T) {
 	t.Parallel()
 	log := newMemoryLog(function("python", "import time\ndef handler(event):\n    print('begun')\n    time.sleep(0.3)\n    print('more')\n    time.sleep(60)"))
@@ -417,7 +213,7 @@ func TestStopKillsWhatRunsLongerThanTheGraceAndRecordsIt(t *testing.T) {
 func TestStopGivesUpWithItsContext(t *testing.T) {
 	t.Parallel()
 	log := newMemoryLog(function("nodejs", `x`))
-	log.failing = func(int) error { return errors.New("the store is gone for good") }
+	log.failing = func(int, domain.Event) error { return errors.New("the store is gone for good") }
 	started := make(chan struct{}, 1)
 	e := newTestExecutor(t, log, untilStopped(started), ExecutorConfig{Grace: 10 * time.Millisecond, Slots: 1})
 	id := log.request(t, `{}`)

@@ -151,6 +151,7 @@ func TestAnEntryPointThatNamesNothingIsToldWithWhatIsThere(t *testing.T) {
 		{"nodejs", "exports.main = () => 1; exports.other = 2", `The entry point index.handler was not found: the code does not export "handler", it exports main, other.`},
 		{"nodejs", "const handler = 1", `it exports nothing.`},
 		{"nodejs", "export const handler = 'text'", `what is exported as "handler" is a string.`},
+		{"nodejs", "exports.index = 1", `it exports index.`},
 		{"nodejs", "module.exports = null", `it exports nothing.`},
 		{"python", "import json\ndef main(event):\n    pass", `The entry point index.handler was not found: the code does not define "handler", it defines main.`},
 		{"python", "handler = 3", `"handler" is a int.`},
@@ -162,12 +163,50 @@ func TestAnEntryPointThatNamesNothingIsToldWithWhatIsThere(t *testing.T) {
 	}
 }
 
+func TestWhatEveryObjectHasIsNoHandler(t *testing.T) {
+	t.Parallel()
+	f := function("nodejs", "exports.main = () => 1")
+	f.EntryPoint = "__proto__.constructor"
+	failure := run(t, f, `{}`).failure(t)
+	require.Equal(t, domain.ErrorHandlerNotFound, failure.ErrorType)
+	require.Contains(t, failure.Error, `does not export "constructor", it exports main.`)
+}
+
+func TestErrorsThatCannotBeShownLeakNothing(t *testing.T) {
+	t.Parallel()
+	for name, f := range map[string]domain.Function{
+		"python text": function("python", "class E(Exception):\n    def __str__(self):\n        raise KeyboardInterrupt\ndef handler(event):\n    raise E"),
+		"python code": function("python", "class C:\n    def __str__(self):\n        raise SystemExit\ndef handler(event):\n    raise SystemExit(C())"),
+		"node":        function("nodejs", "class E extends Error { get message() { throw this } }\nexports.handler = () => { throw new E() }"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := run(t, f, `{}`)
+			require.NotEqual(t, domain.ErrorInternal, r.failure(t).ErrorType)
+			all := fmt.Sprintf("%+v %+v", r.end, r.lines)
+			require.NotContains(t, all, workspacePrefix)
+			require.NotContains(t, all, "shims")
+		})
+	}
+}
+
+func TestAForkedChildDoesNotAnswerForItsParent(t *testing.T) {
+	t.Parallel()
+	code := "import os, time\ndef handler(event):\n    child = os.fork()\n    if child == 0:\n        print('child')\n        return 'child'\n" +
+		"    os.waitpid(child, 0)\n    return 'parent'"
+	r := run(t, function("python", code), `{}`)
+	require.Equal(t, `"parent"`, r.output(t))
+	require.Equal(t, []string{"child"}, r.text(domain.Stdout))
+}
+
 func TestOutputsThatAreNoJSONAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ runtime, code, message string }{
 		"BigInt":            {"nodejs", "exports.handler = () => 1n", "Do not know how to serialize a BigInt"},
 		"cycle":             {"nodejs", "exports.handler = () => { const a = {}; a.a = a; return a }", "circular structure"},
 		"function":          {"nodejs", "exports.handler = () => () => 1", "a function has no JSON form"},
+		"generator":         {"nodejs", "exports.handler = function* () { yield 1 }", "a generator has no JSON form"},
+		"async generator":   {"nodejs", "exports.handler = async function* () { yield 1 }", "a generator has no JSON form"},
 		"symbol":            {"nodejs", "exports.handler = () => Symbol('x')", "a symbol has no JSON form"},
 		"deep":              {"nodejs", "exports.handler = () => { let a = []; for (let i = 0; i < 200; i++) a = [a]; return a }", "at most 100 levels deep, but is 201 deep"},
 		"python NaN":        {"python", "def handler(event):\n    return float('nan')", "not JSON compliant"},

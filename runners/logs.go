@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -25,7 +26,7 @@ const (
 // continuationMark ends a piece of a line whose rest follows as a line of its own.
 const continuationMark = " … [line continues]"
 
-// drainGrace is how long a pipe may stay open after its process group is gone: something escaped and holds it.
+// drainGrace is how long a pipe may stay open after the run's processes are gone: something escaped and holds it.
 const drainGrace = 200 * time.Millisecond
 
 // runLog turns what a process prints into lines. Its streams share the limits and the order.
@@ -42,27 +43,23 @@ type runLog struct {
 	pipes   []*os.File
 }
 
-// follow reads a pipe to its end in the background.
+// follow reads what is written to a descriptor itself, by a child of the handler for instance, to its end in the
+// background.
 func (l *runLog) follow(stream domain.LogStream, pipe *os.File) {
-	l.pipes = append(l.pipes, pipe)
-	l.readers.Go(func() {
-		lines := lineSplitter{line: func(text []byte, mark string) { l.add(stream, text, mark) }}
-		buffer := make([]byte, 32<<10)
-		for {
-			n, err := pipe.Read(buffer)
-			lines.write(buffer[:n])
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				lines.write(readWaiting(pipe))
-			}
-			if err != nil {
-				break
-			}
-		}
+	l.read(pipe, func(r io.Reader) {
+		lines := l.splitter(stream)
+		_, _ = io.Copy(lines, r)
 		lines.flush()
 	})
 }
 
-// finish waits until everything that was printed is emitted. The process group must be gone.
+// read has a pipe consumed in the background. What is not consumed before finish is there for it until then.
+func (l *runLog) read(pipe *os.File, consume func(io.Reader)) {
+	l.pipes = append(l.pipes, pipe)
+	l.readers.Go(func() { consume(&drainingPipe{File: pipe}) })
+}
+
+// finish waits until everything that was printed is emitted. The processes must be gone.
 func (l *runLog) finish() {
 	for _, pipe := range l.pipes {
 		_ = pipe.SetReadDeadline(time.Now().Add(drainGrace))
@@ -70,25 +67,45 @@ func (l *runLog) finish() {
 	l.readers.Wait()
 }
 
-// readWaiting returns what stands in a pipe that somebody still holds open, without waiting for more: at most what a
-// pipe can hold, because the other end may go on writing for ever.
-func readWaiting(pipe *os.File) []byte {
-	const pipeCapacity = 1 << 20
-	_ = pipe.SetReadDeadline(time.Time{})
-	descriptor, err := pipe.SyscallConn()
+// drainingPipe reads a pipe to its end. When its deadline has passed, somebody still holds it open and may go on writing
+// for ever: then it ends with what stands in the pipe, and at most what a pipe can hold.
+type drainingPipe struct {
+	*os.File
+	late    bool
+	drained int
+}
+
+const pipeCapacity = 1 << 20
+
+func (p *drainingPipe) Read(buffer []byte) (int, error) {
+	if !p.late {
+		n, err := p.File.Read(buffer)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		p.late = true
+		_ = p.SetReadDeadline(time.Time{}) // or the descriptor could not be read any more
+	}
+	n := p.readWaiting(buffer)
+	p.drained += n
+	if n == 0 || p.drained > pipeCapacity {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// readWaiting reads what stands in the pipe without waiting for more.
+func (p *drainingPipe) readWaiting(buffer []byte) int {
+	descriptor, err := p.SyscallConn()
 	if err != nil {
-		return nil
+		return 0
 	}
-	var waiting []byte
-	buffer := make([]byte, 32<<10)
-	for n := 1; n > 0 && len(waiting) < pipeCapacity; {
-		_ = descriptor.Read(func(fd uintptr) bool {
-			n, _ = syscall.Read(int(fd), buffer) // the pipe does not block: empty is an error
-			return true
-		})
-		waiting = append(waiting, buffer[:max(n, 0)]...)
-	}
-	return waiting
+	var n int
+	_ = descriptor.Read(func(fd uintptr) bool {
+		n, _ = syscall.Read(int(fd), buffer) // the pipe does not block: empty is an error
+		return true
+	})
+	return max(n, 0)
 }
 
 func (l *runLog) add(stream domain.LogStream, text []byte, mark string) {
@@ -127,6 +144,10 @@ func saysOutOfMemory(line []byte) bool {
 	return slices.ContainsFunc(lastWords, func(words []byte) bool { return bytes.Contains(line, words) })
 }
 
+func (l *runLog) splitter(stream domain.LogStream) *lineSplitter {
+	return &lineSplitter{line: func(text []byte, mark string) { l.add(stream, text, mark) }}
+}
+
 // printable replaces what cannot be stored as text: bytes that are not UTF-8, and NUL.
 func printable(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
@@ -138,7 +159,9 @@ type lineSplitter struct {
 	pending []byte
 }
 
-func (s *lineSplitter) write(data []byte) {
+// Write implements io.Writer.
+func (s *lineSplitter) Write(data []byte) (int, error) {
+	n := len(data)
 	for len(data) > 0 {
 		head, rest, complete := bytes.Cut(data, []byte{'\n'})
 		s.pending, data = append(s.pending, head...), rest
@@ -151,6 +174,7 @@ func (s *lineSplitter) write(data []byte) {
 			s.end()
 		}
 	}
+	return n, nil
 }
 
 // flush delivers a last line that has no newline.

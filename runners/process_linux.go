@@ -2,6 +2,8 @@ package runners
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,41 +51,51 @@ func exitMemory(state *os.ProcessState) int64 {
 	return peak
 }
 
-// killStrays ends processes that left the run's process group: they still carry the run's environment. A process that
-// also changed its environment is not found; only a sandbox holds such a one.
-func killStrays(marker string, as *syscall.Credential) {
+// killMarked ends processes of this server's user that left the run's process group: they still carry the run's
+// environment. A process that also changed its environment is not found.
+func killMarked(marker string) {
+	killFound(func(folder string) bool {
+		environment, _ := os.ReadFile(filepath.Join(folder, "environ")) // of other users: refused
+		return bytes.Contains(environment, []byte(marker))
+	})
+}
+
+// killOwned ends the processes of a user one by one. One that forks fast enough gets away.
+func killOwned(uid uint32) {
+	killFound(func(folder string) bool {
+		status, _ := os.ReadFile(filepath.Join(folder, "status"))
+		return bytes.Contains(status, fmt.Appendf(nil, "\nUid:\t%d\t", uid))
+	})
+}
+
+func killFound(matches func(folder string) bool) {
 	for range 3 { // what it forked in between is found in the next round
-		strays := findStrays([]byte(marker), as)
-		if len(strays) == 0 {
-			return
+		entries, _ := os.ReadDir("/proc")
+		found := false
+		for _, entry := range entries {
+			pid, err := strconv.Atoi(entry.Name())
+			if err == nil && matches(filepath.Join("/proc", entry.Name())) {
+				found = true
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
 		}
-		for _, pid := range strays {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+		if !found {
+			return
 		}
 	}
 }
 
-func findStrays(marker []byte, as *syscall.Credential) []int {
-	uid := uint32(os.Geteuid())
-	if as != nil {
-		uid = as.Uid
+// lockByte takes the lock of one byte of a file for this open file, or tells that another open file has it.
+func lockByte(file *os.File, at int64) (bool, error) {
+	err := setLock(file, at, unix.F_WRLCK)
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+		return false, nil
 	}
-	entries, _ := os.ReadDir("/proc")
-	var strays []int
-	for _, entry := range entries {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue
-		}
-		folder := filepath.Join("/proc", entry.Name())
-		var info syscall.Stat_t
-		if syscall.Stat(folder, &info) != nil || info.Uid != uid {
-			continue
-		}
-		environment, _ := os.ReadFile(filepath.Join(folder, "environ"))
-		if bytes.Contains(environment, marker) {
-			strays = append(strays, pid)
-		}
-	}
-	return strays
+	return err == nil, err
+}
+
+func unlockByte(file *os.File, at int64) { _ = setLock(file, at, unix.F_UNLCK) }
+
+func setLock(file *os.File, at int64, kind int16) error {
+	return unix.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: kind, Start: at, Len: 1})
 }

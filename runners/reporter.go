@@ -17,11 +17,20 @@ const (
 	maxBatchBytes = 64 << 10
 )
 
-// How long to wait before a report that failed is tried again.
+// How long to wait before a report that failed is tried again, and after how many tries (more than a minute) it may be
+// the report itself that fails.
 const (
-	firstRetry = 50 * time.Millisecond
-	lastRetry  = 5 * time.Second
+	firstRetry   = 50 * time.Millisecond
+	lastRetry    = 5 * time.Second
+	patientTries = 20
 )
+
+// unrecordable is the end of an execution whose own report fails for good.
+var unrecordable = domain.ExecutionFailed{
+	ErrorType: domain.ErrorInternal,
+	Error: "VoltRun could not record what the function printed or answered. The function may have run in full; " +
+		"run it again if that does no harm. If that does not help, tell the operator.",
+}
 
 // reporter takes what a run prints and how it ends to the recorder. While a report is under way, lines wait in the
 // channel; when that is full, the run waits: what a handler prints is never held without bound.
@@ -29,13 +38,14 @@ type reporter struct {
 	recorder Recorder
 	attempt  *domain.Attempt
 	giveUp   context.Context // ends when what is not recorded yet must be dropped
-	lost     func()          // stops a run that nobody wants any more
+	stopRun  func()          // stops a run that nobody wants any more
+	logger   *slog.Logger
 	lines    chan domain.ExecutionLogLine
 	end      chan domain.Event
 
 	batch    []domain.ExecutionLogLine
 	size     int
-	unwanted bool // the execution is not the worker's any more, or there is no time left
+	unwanted bool // nothing more of the run is recorded
 }
 
 // report returns when the end is recorded, or nobody wants it any more and the run is over.
@@ -78,28 +88,38 @@ func (r *reporter) add(line domain.ExecutionLogLine) {
 	r.size += len(line.Text)
 }
 
-// send records the batch and the end, however often it takes.
+// send records the batch and the end, however often it takes. A report that fails for good must not hold its slot for
+// ever: in the end a failure is tried in its place. While the store is away that fails as well, and both go on.
 func (r *reporter) send(end domain.Event) {
 	lines := r.batch
 	r.batch, r.size = nil, 0
 	if r.unwanted || (len(lines) == 0 && end == nil) {
 		return
 	}
-	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+	for try, wait := 1, firstRetry; ; try, wait = try+1, min(2*wait, lastRetry) {
 		err := r.recorder.Report(r.giveUp, r.attempt, lines, end)
 		switch {
 		case err == nil:
 			return
 		case errors.Is(err, domain.ErrNotRunning) || r.giveUp.Err() != nil:
-			slog.Warn("a run is not recorded any further", "execution", r.attempt.Execution.ID, "error", err)
-			r.unwanted = true
-			r.lost()
+			r.logger.Warn("a run is not recorded any further", "error", err)
+			r.drop()
+			return
+		case try >= patientTries && r.recorder.Report(r.giveUp, r.attempt, nil, unrecordable) == nil:
+			r.logger.Error("a run could not be recorded and was ended as a failure", "error", err)
+			r.drop()
 			return
 		}
-		slog.Warn("a report failed and is tried again", "execution", r.attempt.Execution.ID, "in", wait, "error", err)
+		r.logger.Warn("a report failed and is tried again", "in", wait, "error", err)
 		select {
 		case <-time.After(wait):
 		case <-r.giveUp.Done():
 		}
 	}
+}
+
+// drop stops the run, and forgets what still comes of it.
+func (r *reporter) drop() {
+	r.unwanted = true
+	r.stopRun()
 }

@@ -41,6 +41,7 @@ type RescuerConfig struct {
 	Held     func(executionID uuid.UUID) bool // Executor.Holds: which of its own worker's executions are in good hands; nil: all
 	Interval time.Duration                    // between two looks when nobody is suspected
 	Grace    time.Duration                    // how long a worker must be seen without a lease before it is taken for dead
+	Logger   *slog.Logger                     // slog.Default
 }
 
 // Rescuer ends the executions of workers that are gone. One missing lease proves nothing: when the store itself was
@@ -66,6 +67,9 @@ func NewRescuer(log Abandoned, config RescuerConfig) *Rescuer {
 	}
 	if config.Grace <= 0 {
 		config.Grace = DefaultRescueGrace
+	}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
 	}
 	return &Rescuer{log: log, config: config, suspected: map[uuid.UUID]time.Time{}, stopped: make(chan struct{})}
 }
@@ -101,7 +105,7 @@ func (r *Rescuer) work(ctx context.Context) {
 	for {
 		wait := r.config.Interval
 		if err := r.look(ctx); err != nil && ctx.Err() == nil {
-			slog.WarnContext(ctx, "could not look for executions of lost workers", "error", err)
+			r.config.Logger.WarnContext(ctx, "could not look for executions of lost workers", "error", err)
 		}
 		if len(r.suspected) > 0 {
 			wait = min(wait, r.config.Grace)
@@ -179,10 +183,11 @@ func (r *Rescuer) abandon(ctx context.Context, workerID uuid.UUID, executionIDs 
 		Error:     "The worker that ran this execution was lost before it finished. The function may have run in part; run it again if that does no harm.",
 	}
 	for _, executionID := range executionIDs {
+		logger := r.config.Logger.With("execution", executionID, "worker", workerID)
 		if err := r.log.Abandon(ctx, executionID, workerID, failure); err != nil {
-			slog.WarnContext(ctx, "could not end an execution of a lost worker", "execution", executionID, "worker", workerID, "error", err)
+			logger.WarnContext(ctx, "could not end an execution of a lost worker", "error", err)
 			continue
 		}
-		slog.InfoContext(ctx, "ended an execution of a lost worker", "execution", executionID, "worker", workerID)
+		logger.InfoContext(ctx, "ended an execution of a lost worker")
 	}
 }

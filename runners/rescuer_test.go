@@ -3,8 +3,12 @@ package runners
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"maps"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,19 +24,19 @@ type leases struct {
 	alive      map[uuid.UUID]bool
 	abandoned  map[uuid.UUID]domain.ExecutionFailed
 	err        error
-	looks      chan struct{}
+	looks      int
 }
 
 func newLeases(unfinished ...Unfinished) *leases {
 	return &leases{
-		unfinished: unfinished, alive: map[uuid.UUID]bool{}, abandoned: map[uuid.UUID]domain.ExecutionFailed{}, looks: make(chan struct{}, 10_000),
+		unfinished: unfinished, alive: map[uuid.UUID]bool{}, abandoned: map[uuid.UUID]domain.ExecutionFailed{},
 	}
 }
 
 func (l *leases) Unfinished(context.Context) ([]Unfinished, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.looks <- struct{}{}
+	l.looks++
 	var left []Unfinished
 	for _, u := range l.unfinished {
 		if _, over := l.abandoned[u.ExecutionID]; !over {
@@ -64,102 +68,130 @@ func (l *leases) set(change func()) {
 func (l *leases) ended() map[uuid.UUID]domain.ExecutionFailed {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	ended := map[uuid.UUID]domain.ExecutionFailed{}
-	for id, failure := range l.abandoned {
-		ended[id] = failure
-	}
-	return ended
+	return maps.Clone(l.abandoned)
 }
+
+func (l *leases) lookedAt() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.looks
+}
+
+func newTestRescuer(l *leases, config RescuerConfig) *Rescuer {
+	config.Logger = quiet
+	return NewRescuer(l, config)
+}
+
+// These tests live on synctest's clock: time passes only where they sleep, and at once.
 
 func TestTheExecutionsOfALostWorkerEnd(t *testing.T) {
 	t.Parallel()
-	own, dead, living := uuid.New(), uuid.New(), uuid.New()
-	lost := []Unfinished{{uuid.New(), dead}, {uuid.New(), dead}}
-	l := newLeases(append(lost, Unfinished{uuid.New(), living}, Unfinished{uuid.New(), own})...)
-	l.alive[living] = true
-	r := NewRescuer(l, RescuerConfig{WorkerID: own, Interval: 10 * time.Millisecond, Grace: 30 * time.Millisecond})
-	r.Start()
-	r.Start()
-	require.Eventually(t, func() bool { return len(l.ended()) == 2 }, 5*time.Second, time.Millisecond)
-	for range 20 {
-		<-l.looks // what must not end has had its chances
-	}
-	r.Stop()
-	r.Stop()
-	ended := l.ended()
-	require.Len(t, ended, 2)
-	for _, u := range lost {
-		require.Equal(t, domain.ErrorWorkerLost, ended[u.ExecutionID].ErrorType)
-		require.Contains(t, ended[u.ExecutionID].Error, "The worker that ran this execution was lost before it finished.")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		own, dead, living := uuid.New(), uuid.New(), uuid.New()
+		lost := []Unfinished{{uuid.New(), dead}, {uuid.New(), dead}}
+		l := newLeases(append(lost, Unfinished{uuid.New(), living}, Unfinished{uuid.New(), own})...)
+		l.alive[living] = true
+		r := newTestRescuer(l, RescuerConfig{WorkerID: own})
+		r.Start()
+		r.Start()
+		time.Sleep(time.Hour)
+		r.Stop()
+		r.Stop()
+		ended := l.ended()
+		require.Len(t, ended, 2)
+		for _, u := range lost {
+			require.Equal(t, domain.ErrorWorkerLost, ended[u.ExecutionID].ErrorType)
+			require.Contains(t, ended[u.ExecutionID].Error, "The worker that ran this execution was lost before it finished.")
+		}
+	})
 }
 
 func TestAnExecutionThatTheOwnWorkerLetGoEndsAndOneThatItHoldsDoesNot(t *testing.T) {
 	t.Parallel()
-	own, held, dropped := uuid.New(), uuid.New(), uuid.New()
-	l := newLeases(Unfinished{held, own}, Unfinished{dropped, own})
-	l.alive[own] = true
-	r := NewRescuer(l, RescuerConfig{
-		WorkerID: own, Grace: time.Millisecond, Held: func(executionID uuid.UUID) bool { return executionID == held },
+	synctest.Test(t, func(t *testing.T) {
+		own, held, dropped := uuid.New(), uuid.New(), uuid.New()
+		l := newLeases(Unfinished{held, own}, Unfinished{dropped, own})
+		l.alive[own] = true
+		r := newTestRescuer(l, RescuerConfig{WorkerID: own, Held: func(executionID uuid.UUID) bool { return executionID == held }})
+		require.NoError(t, r.look(t.Context()))
+		require.Empty(t, l.ended(), "the first look only suspects")
+		time.Sleep(r.config.Grace)
+		require.NoError(t, r.look(t.Context()))
+		require.Contains(t, l.ended(), dropped)
+		require.NotContains(t, l.ended(), held)
 	})
-	require.NoError(t, r.look(t.Context()))
-	require.Empty(t, l.ended(), "the first look only suspects")
-	time.Sleep(2 * time.Millisecond)
-	require.NoError(t, r.look(t.Context()))
-	require.Contains(t, l.ended(), dropped)
-	require.NotContains(t, l.ended(), held)
 }
 
 func TestAWorkerIsDeadOnlyAtTheSecondLook(t *testing.T) {
 	t.Parallel()
-	worker := uuid.New()
-	l := newLeases(Unfinished{uuid.New(), worker})
-	r := NewRescuer(l, RescuerConfig{WorkerID: uuid.New(), Interval: time.Hour, Grace: 40 * time.Millisecond})
+	synctest.Test(t, func(t *testing.T) {
+		worker := uuid.New()
+		l := newLeases(Unfinished{uuid.New(), worker})
+		r := newTestRescuer(l, RescuerConfig{WorkerID: uuid.New()})
 
-	require.NoError(t, r.look(t.Context()))
-	require.NoError(t, r.look(t.Context()))
-	require.Empty(t, l.ended(), "two looks within the grace period are one")
+		require.NoError(t, r.look(t.Context()))
+		time.Sleep(r.config.Grace - 1)
+		require.NoError(t, r.look(t.Context()))
+		require.Empty(t, l.ended(), "two looks within the grace period are one")
 
-	l.set(func() { l.alive[worker] = true })
-	time.Sleep(r.config.Grace)
-	require.NoError(t, r.look(t.Context()))
-	l.set(func() { l.alive[worker] = false })
-	require.NoError(t, r.look(t.Context()))
-	require.Empty(t, l.ended(), "who was seen alive in between is suspected anew")
+		l.alive[worker] = true
+		time.Sleep(time.Nanosecond)
+		require.NoError(t, r.look(t.Context()))
+		l.alive[worker] = false
+		require.NoError(t, r.look(t.Context()))
+		require.Empty(t, l.ended(), "who was seen alive in between is suspected anew")
 
-	time.Sleep(r.config.Grace)
-	require.NoError(t, r.look(t.Context()))
-	require.Len(t, l.ended(), 1)
+		time.Sleep(r.config.Grace)
+		require.NoError(t, r.look(t.Context()))
+		require.Len(t, l.ended(), 1)
+	})
 }
 
 func TestALookThatFailsClearsTheSuspicions(t *testing.T) {
 	t.Parallel()
-	l := newLeases(Unfinished{uuid.New(), uuid.New()})
-	r := NewRescuer(l, RescuerConfig{WorkerID: uuid.New(), Grace: time.Millisecond})
-	require.NoError(t, r.look(t.Context()))
-	time.Sleep(2 * time.Millisecond)
-	l.set(func() { l.err = errors.New("the store restarts") })
-	require.Error(t, r.look(t.Context()))
-	l.set(func() { l.err = nil })
-	require.NoError(t, r.look(t.Context()))
-	require.Empty(t, l.ended(), "while the store was away nobody could renew a lease")
+	synctest.Test(t, func(t *testing.T) {
+		l := newLeases(Unfinished{uuid.New(), uuid.New()})
+		r := newTestRescuer(l, RescuerConfig{WorkerID: uuid.New()})
+		require.NoError(t, r.look(t.Context()))
+		time.Sleep(r.config.Grace)
+		l.err = errors.New("the store restarts")
+		require.Error(t, r.look(t.Context()))
+		l.err = nil
+		require.NoError(t, r.look(t.Context()))
+		require.Empty(t, l.ended(), "while the store was away nobody could renew a lease")
+	})
 }
 
-func TestARescuerWithoutSuspectsLooksOnlyFromTimeToTime(t *testing.T) {
+func TestARescuerLooksOftenOnlyWhileItSuspectsSomebody(t *testing.T) {
 	t.Parallel()
-	l := newLeases()
-	r := NewRescuer(l, RescuerConfig{WorkerID: uuid.New(), Interval: time.Hour, Grace: time.Millisecond})
-	r.Start()
-	<-l.looks
-	select {
-	case <-l.looks:
-		require.FailNow(t, "a second look was not due")
-	case <-time.After(50 * time.Millisecond):
-	}
-	r.Stop()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLeases()
+		r := newTestRescuer(l, RescuerConfig{WorkerID: uuid.New()})
+		r.Start()
+		time.Sleep(DefaultRescueInterval - 1)
+		require.Equal(t, 1, l.lookedAt())
+		l.set(func() { l.unfinished = []Unfinished{{uuid.New(), uuid.New()}} })
+		time.Sleep(DefaultRescueGrace + 2)
+		r.Stop()
+		require.Equal(t, 3, l.lookedAt())
+		require.Len(t, l.ended(), 1)
+	})
 }
 
 func TestARescuerThatNeverStartedStops(t *testing.T) {
 	t.Parallel()
-	NewRescuer(newLeases(), RescuerConfig{WorkerID: uuid.New()}).Stop()
+	newTestRescuer(newLeases(), RescuerConfig{WorkerID: uuid.New()}).Stop()
+}
+
+func TestWhatARescuerDoesIsLogged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		lost := Unfinished{uuid.New(), uuid.New()}
+		var logged strings.Builder
+		r := NewRescuer(newLeases(lost), RescuerConfig{WorkerID: uuid.New(), Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		require.NoError(t, r.look(t.Context()))
+		time.Sleep(r.config.Grace)
+		require.NoError(t, r.look(t.Context()))
+		require.Contains(t, logged.String(), "execution="+lost.ExecutionID.String()+" worker="+lost.WorkerID.String())
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"testing"
 
@@ -16,17 +17,21 @@ import (
 // runner is shared by all tests: finding the interpreters takes longer than a run.
 var runner *ProcessRunner
 
+var quiet = slog.New(slog.DiscardHandler)
+
 func TestMain(m *testing.M) {
+	work := m.Run
+	if umask := os.Getenv(serverOfItsOwn); umask != "" {
+		work = serve
+		setUmask(umask)
+	}
 	_ = os.Setenv("VOLTRUN_TEST_SECRET", "do not leak")
 	var err error
-	if runner, err = NewProcessRunner(DiscoverRuntimes(context.Background())); err != nil {
+	if runner, err = NewProcessRunner(DiscoverRuntimes(context.Background()), quiet); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	if os.Getenv(serverOfItsOwn) != "" {
-		serve()
-	}
-	code := m.Run()
+	code := work()
 	_ = runner.Close()
 	os.Exit(code)
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/voltrun/voltrun/domain"
 )
@@ -23,17 +24,30 @@ type Interpreter struct {
 // Runtimes are the interpreters of this host.
 type Runtimes struct{ byWord map[string]Interpreter }
 
-// DiscoverRuntimes looks for interpreters in the usual places, and asks each for its version and its real path as the
+// DiscoverRuntimes looks for interpreters in the usual places, and asks each for its version and its real path as a
 // user that functions run as: one that this user may not execute is not there. It takes a fraction of a second.
 func DiscoverRuntimes(ctx context.Context) *Runtimes {
-	candidates, as := interpreterCandidates(), functionUser()
+	var found []*Interpreter
+	if users, err := openUsers(); err == nil { // else NewProcessRunner says why not
+		defer users.close()
+		if as, err := users.take(ctx); err == nil {
+			found = probeAll(ctx, as)
+			users.giveBack(as)
+		}
+	}
+	return newRuntimes(found)
+}
+
+// probeAll asks every candidate what it is, and returns those that can serve.
+func probeAll(ctx context.Context, as *syscall.Credential) []*Interpreter {
+	candidates := interpreterCandidates()
 	found := make([]*Interpreter, len(candidates))
 	var probes sync.WaitGroup
 	for i, path := range candidates {
 		probes.Go(func() { found[i] = probe(ctx, path, as) })
 	}
 	probes.Wait()
-	return newRuntimes(slices.DeleteFunc(found, func(i *Interpreter) bool { return i == nil }))
+	return slices.DeleteFunc(found, func(i *Interpreter) bool { return i == nil })
 }
 
 func newRuntimes(found []*Interpreter) *Runtimes {

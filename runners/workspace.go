@@ -1,11 +1,11 @@
 package runners
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,35 +27,21 @@ const (
 // workspacePrefix names the folder of one server under the system's temporary folder.
 const workspacePrefix = "voltrun-runs-"
 
-// functionID is the user and the group that functions run as when the server is root. It is nobody's: what runs as an
-// account of the host, such as "nobody", could reach what else runs as that account, such as the private Postgres.
-// Debian reserves the number and gives it to no one (Debian policy, 9.2.2).
-const functionID = 65533
-
-// functionUser returns nil when the server is not root, and so cannot run functions as anybody but itself.
-func functionUser() *syscall.Credential {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	return &syscall.Credential{Uid: functionID, Gid: functionID}
-}
-
 // workspaces is where the runs of one server have their files: the shims, and a folder for each run.
 type workspaces struct {
 	root string
 	lock *os.File // held as long as the server lives, so that its folder is not taken for a dead one's
-	as   *syscall.Credential
 }
 
-func newWorkspaces(as *syscall.Credential) (*workspaces, error) {
+func newWorkspaces(users *users) (*workspaces, error) {
 	removeDeadWorkspaces()
 	root, err := os.MkdirTemp("", workspacePrefix)
 	if err != nil {
 		return nil, err
 	}
-	w := &workspaces{as: as}
+	w := &workspaces{}
 	if w.root, err = filepath.EvalSymlinks(root); err == nil {
-		err = w.prepare()
+		err = w.prepare(users)
 	}
 	if err != nil {
 		_ = os.RemoveAll(root)
@@ -65,7 +51,7 @@ func newWorkspaces(as *syscall.Credential) (*workspaces, error) {
 }
 
 // prepare fills the root. Functions may pass through it (0711), not list it.
-func (w *workspaces) prepare() (err error) {
+func (w *workspaces) prepare(users *users) (err error) {
 	if w.lock, err = lockFolder(w.root); err != nil {
 		return err
 	}
@@ -77,21 +63,34 @@ func (w *workspaces) prepare() (err error) {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(w.shim(shim), source, 0o444); err != nil {
+		if err := writeFile(w.shim(shim), source, 0o444); err != nil {
 			return err
 		}
 	}
-	return w.checkReachable()
+	as, err := users.take(context.Background())
+	if err != nil {
+		return err
+	}
+	defer users.giveBack(as)
+	return w.checkReachable(as)
 }
 
-// checkReachable makes sure that the user that functions run as gets through to the shims.
-func (w *workspaces) checkReachable() error {
+// checkReachable makes sure that a user that functions run as gets through to the shims.
+func (w *workspaces) checkReachable(as *syscall.Credential) error {
 	cmd := exec.Command("/bin/sh", "-c", `test -r "$0"`, w.shim(nodeShim))
-	cmd.Env, cmd.Dir, cmd.SysProcAttr = []string{}, "/", &syscall.SysProcAttr{Credential: w.as}
+	cmd.Env, cmd.Dir, cmd.SysProcAttr = []string{}, "/", &syscall.SysProcAttr{Credential: as}
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("the user that functions run as cannot read %s (%w): set TMPDIR to a folder that everybody may enter", w.root, err)
+		return fmt.Errorf("the users that functions run as cannot read %s (%w): set TMPDIR to a folder that everybody may enter", w.root, err)
 	}
 	return nil
+}
+
+// writeFile makes a file with that mode, whatever the umask is.
+func writeFile(path string, content []byte, mode os.FileMode) error {
+	if err := os.WriteFile(path, content, mode); err != nil {
+		return err
+	}
+	return os.Chmod(path, mode)
 }
 
 func (w *workspaces) shim(name string) string { return filepath.Join(w.root, filepath.Base(name)) }
@@ -133,6 +132,7 @@ func removeDeadWorkspaces() {
 }
 
 // workspace is the folder of one run: the code, which the handler can only read, and a folder of its own to write to.
+// Nobody else but root gets into it.
 type workspace struct {
 	root, code, tmp string
 	stem            string // the code file's name without its ending
@@ -140,51 +140,51 @@ type workspace struct {
 	moduleFile      string // Node.js: the same file under the name that makes it an ES module
 }
 
-func (w *workspaces) create(f domain.Function) (_ *workspace, err error) {
+// create makes the folder of a run for the user that it runs as; nil is the server's own.
+func (w *workspaces) create(f domain.Function, as *syscall.Credential) (_ *workspace, err error) {
 	root, err := os.MkdirTemp(w.root, "")
 	if err != nil {
 		return nil, err
 	}
 	stem, _, _ := strings.Cut(f.EntryPoint, ".")
 	s := &workspace{root: root, code: filepath.Join(root, "code"), tmp: filepath.Join(root, "tmp"), stem: stem}
-	defer func() {
-		if err != nil {
-			s.remove()
-		}
-	}()
 	s.file = filepath.Join(s.code, stem+domain.FileExtension(f.Runtime))
 	s.moduleFile = filepath.Join(s.code, stem+".mjs")
-
-	steps := []func() error{
-		func() error { return os.Chmod(root, 0o711) },
-		func() error { return os.Mkdir(s.code, 0o755) },
-		func() error { return os.Mkdir(s.tmp, 0o700) },
-		func() error { return os.WriteFile(s.file, []byte(f.Code), 0o444) },
-		func() error { return w.giveAway(s.tmp) },
-	}
-	if domain.FileExtension(f.Runtime) == ".js" {
-		steps = append(steps, func() error { return os.Link(s.file, s.moduleFile) })
-	}
-	for _, step := range steps {
-		if err := step(); err != nil {
-			return nil, err
-		}
+	if err := s.fill(f, as); err != nil {
+		return nil, errors.Join(err, s.remove())
 	}
 	return s, nil
 }
 
-func (w *workspaces) giveAway(folder string) error {
-	if w.as == nil {
-		return nil
+// fill makes everything and then hands it over: the handler's user may write to what it owns, and read what its group
+// has.
+func (s *workspace) fill(f domain.Function, as *syscall.Credential) error {
+	if err := errors.Join(os.Mkdir(s.code, 0o700), os.Mkdir(s.tmp, 0o700)); err != nil {
+		return err
 	}
-	return os.Chown(folder, int(w.as.Uid), int(w.as.Gid))
+	if err := writeFile(s.file, []byte(f.Code), 0o440); err != nil {
+		return err
+	}
+	if as != nil {
+		const keep = -1
+		gid := int(as.Gid)
+		err := errors.Join(os.Chown(s.root, keep, gid), os.Chown(s.code, keep, gid), os.Chown(s.file, keep, gid), os.Chown(s.tmp, int(as.Uid), gid))
+		if err != nil {
+			return err
+		}
+	}
+	if domain.FileExtension(f.Runtime) == ".js" {
+		if err := os.Link(s.file, s.moduleFile); err != nil {
+			return err
+		}
+	}
+	return errors.Join(os.Chmod(s.code, 0o750), os.Chmod(s.root, 0o710))
 }
 
 // remove deletes the folder, also what the handler made unreadable in it.
-func (s *workspace) remove() {
-	err := os.RemoveAll(s.root)
-	if err == nil {
-		return
+func (s *workspace) remove() error {
+	if err := os.RemoveAll(s.root); err == nil {
+		return nil
 	}
 	_ = filepath.WalkDir(s.root, func(path string, entry fs.DirEntry, _ error) error {
 		if entry != nil && entry.IsDir() {
@@ -192,9 +192,7 @@ func (s *workspace) remove() {
 		}
 		return nil
 	})
-	if err := os.RemoveAll(s.root); err != nil {
-		slog.Warn("the folder of a run could not be removed", "folder", s.root, "error", err)
-	}
+	return os.RemoveAll(s.root)
 }
 
 // conceal takes the folder's own path out of a message, so that a file is shown as its author knows it.

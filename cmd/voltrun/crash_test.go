@@ -35,6 +35,21 @@ const printing = `exports.handler = async (event) => {
 
 func TestNothingAcceptedIsLostWhenTheServerIsKilled(t *testing.T) {
 	t.Parallel()
+	requireNothingLost(t, func(s *server) {
+		s.kill(t)
+		s.start(t)
+	})
+}
+
+func TestNothingAcceptedIsLostWhenPostgresIsKilled(t *testing.T) {
+	t.Parallel()
+	requireNothingLost(t, func(s *server) { s.killPostgres(t) })
+}
+
+// requireNothingLost keeps executions in flight while something crashes again and again, and judges by the log itself
+// when all have ended.
+func requireNothingLost(t *testing.T, crash func(*server)) {
+	t.Helper()
 	s := newServer(t, "VOLTRUN_SLOTS=4")
 	s.start(t)
 	load := newLoad(t, s)
@@ -42,24 +57,11 @@ func TestNothingAcceptedIsLostWhenTheServerIsKilled(t *testing.T) {
 		load.fill(t)
 		load.late.Go(load.fillOnce) // some requests are on their way when it happens
 		time.Sleep(momentOf(i))
-		s.kill(t)
-		s.start(t)
+		crash(s)
 	}
-	load.requireNothingLost(t, s)
-}
-
-func TestNothingAcceptedIsLostWhenPostgresIsKilled(t *testing.T) {
-	t.Parallel()
-	s := newServer(t, "VOLTRUN_SLOTS=4")
-	s.start(t)
-	load := newLoad(t, s)
-	for i := range crashes {
-		load.fill(t)
-		load.late.Go(load.fillOnce)
-		time.Sleep(momentOf(i))
-		s.killPostgres(t)
-	}
-	load.requireNothingLost(t, s)
+	load.awaitEnds(t)
+	require.NoError(t, s.stop(t))
+	load.requireRecorded(t, openLog(t, s.dataDir))
 }
 
 // momentOf spreads the crashes over half a second of work, each at another point of what goes on.
@@ -137,8 +139,8 @@ func (l *load) pending(t *testing.T) int {
 	return len(pending) + len(running)
 }
 
-// requireNothingLost waits until nothing is in flight, stops the server, and judges by the log itself.
-func (l *load) requireNothingLost(t *testing.T, s *server) {
+// awaitEnds waits until nothing is in flight.
+func (l *load) awaitEnds(t *testing.T) {
 	t.Helper()
 	l.late.Wait()
 	deadline := time.Now().Add(3 * time.Minute)
@@ -146,9 +148,11 @@ func (l *load) requireNothingLost(t *testing.T, s *server) {
 		require.True(t, time.Now().Before(deadline), "%d executions do not end", l.pending(t))
 		time.Sleep(50 * time.Millisecond)
 	}
-	require.NoError(t, s.stop(t))
+}
 
-	store := openLog(t, s.dataDir)
+// requireRecorded checks the log for holes and for the story of every execution, and the read models against the log.
+func (l *load) requireRecorded(t *testing.T, store *postgres.Store) {
+	t.Helper()
 	stories := tellStories(t, storetest.RequireSound(t, store))
 	outcomes := map[string]int{}
 	for id, story := range stories {

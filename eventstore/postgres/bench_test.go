@@ -21,9 +21,13 @@ import (
 )
 
 const (
-	rounds      = 5                      // of each contender, in turns, so that a busy moment of the machine hits all alike
-	roundTime   = 700 * time.Millisecond //
-	payloadSize = 300                    // bytes of an event
+	rounds      = 5 // of each contender, in turns, so that a busy moment of the machine hits all alike
+	roundTime   = 700 * time.Millisecond
+	payloadSize = 300 // bytes of an event
+
+	// The ratios below which the writer has lost what it is for.
+	leastUnordered = 1.8
+	leastOrdered   = 10
 )
 
 // contender is a way to append one event, with the number of writers that use it at once.
@@ -63,9 +67,12 @@ func BenchmarkAppend(b *testing.B) {
 	for _, c := range all {
 		b.Logf("%-30s %4d writers %9.0f appends/s  median %s", c.name, c.writers, median(c.rates), median(c.p50).Round(10*time.Microsecond))
 	}
-	b.ReportMetric(median(log128.rates)/median(unordered128.rates), "x-unordered@128")
-	b.ReportMetric(median(log32.rates)/median(ordered32.rates), "x-ordered@32")
+	unordered, ordered := median(log128.rates)/median(unordered128.rates), median(log32.rates)/median(ordered32.rates)
+	b.ReportMetric(unordered, "x-unordered@128")
+	b.ReportMetric(ordered, "x-ordered@32")
 	b.ReportMetric(median(log128.rates), "appends/s@128")
+	require.GreaterOrEqual(b, unordered, leastUnordered, "appends are slower than they have to be, beside transactions without order")
+	require.GreaterOrEqual(b, ordered, leastOrdered, "appends are slower than they have to be, beside transactions in order")
 }
 
 var payload = []byte(`"` + strings.Repeat("x", payloadSize-2) + `"`)

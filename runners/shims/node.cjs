@@ -1,52 +1,96 @@
 'use strict';
-// Runs one handler for VoltRun: reads the request from descriptor 3, writes one answer to descriptor 4, and leaves
-// stdout and stderr to the handler alone. The answer is two lines, "<token> <kind>" and a JSON body; see result.go.
+// Runs one handler for VoltRun: reads the request from descriptor 3, and writes to descriptor 4 what the handler prints
+// and, last, its answer, in frames "<token> <kind> <length>\n<bytes>"; see frames.go. What is written to descriptors 1 and
+// 2 themselves, by child processes for instance, VoltRun reads there.
 //
 // What is needed after the handler's code was loaded is taken out of shared objects before, so that a handler that
-// patches fs or JSON cannot break its own answer by accident.
+// patches fs, JSON or a global cannot break its own answer by accident.
 const { readSync, writeSync, readFileSync } = require('node:fs');
-const { isNativeError } = require('node:util').types;
+const { isNativeError, isGeneratorObject } = require('node:util').types;
 const { pathToFileURL } = require('node:url');
 const { compileFunction } = require('node:vm');
+const { Date, Error, Math, Object, Promise, String, SyntaxError, process } = globalThis;
 const { parse, stringify } = JSON;
+const { alloc, byteLength, concat, from: bytesOf } = Buffer;
+const { wait } = Atomics;
+const { hasOwn } = Object;
 
 const REQUEST = 3;
-const ANSWER = 4;
+const CHANNEL = 4;
+const MAX_BODY = 4000; // what of a frame's 4096 bytes its head leaves
 
 const request = parse(readLine(REQUEST));
 const directory = request.file.slice(0, request.file.lastIndexOf('/') + 1);
+const never = new Int32Array(new SharedArrayBuffer(4));
 let answered = false;
-let finishing = false;
 
-const flushes = [prepare('stdout'), prepare('stderr')];
+printTo('stdout', 1);
+printTo('stderr', 2);
 
 process.on('uncaughtException', (thrown) => fail('uncaughtException', thrown));
 process.on('unhandledRejection', (thrown) => fail('unhandledRejection', thrown));
-process.on('beforeExit', () => answer('pending', null));
-process.on('exit', (code) => answer('exit', code));
+process.on('beforeExit', () => answer('pending', 'null'));
+process.on('exit', (code) => answer('exit', String(code)));
 
 run().then(
-  (value) => finish(...encode(value)),
-  (thrown) => finish(...describe(thrown)),
+  (value) => answer(...encode(value)),
+  (thrown) => answer(...describe(thrown)),
 );
 
-// prepare makes a stream write at once, when it is first used: Node writes to pipes in the background, and what is still
-// queued at process.exit() or at a crash would be lost. A stream that nobody uses is not even made, which takes a third
-// of Node's whole start. What is returned waits until everything is written.
-function prepare(name) {
+// printTo makes process.stdout or process.stderr write frames, at once: nothing is lost when the process crashes. The
+// stream is made when it is first used, which takes a while, and is otherwise as Node's own for a pipe: it cannot be
+// closed, and a child process that is given it gets the descriptor.
+function printTo(name, descriptor) {
   const { get, ...property } = Object.getOwnPropertyDescriptor(process, name);
   let stream;
-  let write;
-  function prepared() {
-    if (stream === undefined) {
-      stream = get.call(process);
-      stream._handle?.setBlocking?.(true);
-      write = stream.write.bind(stream);
-    }
-    return stream;
+  function make() {
+    const { Writable } = require('node:stream');
+    stream = new Writable({
+      decodeStrings: false,
+      write(text, encoding, done) {
+        print(name, text, encoding);
+        done();
+      },
+      destroy(error, done) {
+        done(error);
+        stream._undestroy();
+      },
+    });
+    return Object.assign(stream, { fd: descriptor, _type: 'pipe', _isStdio: true });
   }
-  Object.defineProperty(process, name, { ...property, get: prepared });
-  return () => new Promise((done) => (stream === undefined ? done() : write('', done)));
+  Object.defineProperty(process, name, { ...property, get: () => stream ?? make() });
+}
+
+// print is quick with short strings, which is what nearly everybody prints.
+function print(name, text, encoding) {
+  if (typeof text === 'string' && encoding === 'utf8' && text.length * 3 <= MAX_BODY) {
+    writeFrame(`${request.token} ${name} ${byteLength(text)}\n${text}`);
+  } else {
+    send(name, bytesOf(text, encoding));
+  }
+}
+
+// send writes frames of one kind, the last of them of another kind if one is given.
+function send(kind, bytes, lastKind = kind) {
+  for (let rest = bytes; ; rest = rest.subarray(MAX_BODY)) {
+    const isLast = rest.length <= MAX_BODY;
+    const piece = rest.subarray(0, MAX_BODY);
+    writeFrame(concat([bytesOf(`${request.token} ${isLast ? lastKind : kind} ${piece.length}\n`), piece]));
+    if (isLast) return;
+  }
+}
+
+// writeFrame writes a frame in one piece: Linux does not take a part of it, and does not mix it with others.
+function writeFrame(frame) {
+  for (;;) {
+    try {
+      writeSync(CHANNEL, frame);
+      return;
+    } catch (error) {
+      if (error.code !== 'EAGAIN') throw error;
+      wait(never, 0, 0, 1); // somebody made the pipe not block, and it is full
+    }
+  }
 }
 
 async function run() {
@@ -69,9 +113,14 @@ async function run() {
 async function load() {
   const exported = await loadCode(request.file, request.module_file);
   const name = request.export;
-  const handler = exported?.[name] ?? exported?.default?.[name];
+  const handler = own(exported, name) ?? own(exported?.default, name);
   if (typeof handler === 'function') return handler;
   throw new HandlerNotFound(missing(exported, handler));
+}
+
+// own returns what somebody exported under a name, and not what every object has.
+function own(exported, name) {
+  return exported !== null && exported !== undefined && hasOwn(exported, name) ? exported[name] : undefined;
 }
 
 // loadCode tells ES modules from CommonJS the way Node's own detection does: what CommonJS cannot parse only because of
@@ -128,16 +177,28 @@ function encode(value) {
   if (value === undefined) return ['output', 'null'];
   let json;
   let reason = `a ${typeof value} has no JSON form`;
-  try {
-    json = stringify(value);
-  } catch (error) {
-    reason = String(error?.message ?? error).split('\n')[0];
+  if (isGeneratorObject(value)) {
+    reason = 'a generator has no JSON form, only what it yields can have one';
+  } else {
+    try {
+      json = stringify(value);
+    } catch (error) {
+      reason = String(error?.message ?? error).split('\n')[0];
+    }
   }
   if (json !== undefined) return ['output', json];
   return ['error', stringify({ type: 'OutputInvalid', message: `What the handler returned is not a JSON value: ${reason}.`, stack: '' })];
 }
 
 function describe(thrown) {
+  try {
+    return describeOf(thrown);
+  } catch { // a getter of the error's own, or a proxy
+    return ['error', stringify({ type: 'Error', message: 'What was thrown cannot be shown: to look at it throws an error too.', stack: '' })];
+  }
+}
+
+function describeOf(thrown) {
   if (thrown instanceof HandlerNotFound) return ['error', stringify({ type: 'HandlerNotFound', message: thrown.message, stack: '' })];
   if (!isNativeError(thrown) && !(thrown instanceof Error)) {
     return ['error', stringify({ type: 'Error', message: textOf(thrown), stack: '' })];
@@ -177,33 +238,23 @@ function place(error) {
 // fail ends the run for something that was thrown outside of the handler's own promise, unless the handler listens
 // for it itself.
 function fail(event, thrown) {
-  if (process.listenerCount(event) === 1) finish(...describe(thrown));
+  if (process.listenerCount(event) === 1) answer(...describe(thrown));
 }
 
-// finish answers once everything that was printed before has left the process.
-async function finish(kind, json) {
-  if (finishing) return;
-  finishing = true;
-  await Promise.all(flushes.map((flush) => flush()));
-  answer(kind, json);
-  process.exit();
-}
-
-// answer writes the one answer and then stands still: VoltRun reads the peak memory of the living process and kills it.
+// answer sends the one answer and then stands still: VoltRun reads the peak memory of the living process and kills it.
 function answer(kind, json) {
   if (answered) return;
   answered = true;
-  const bytes = Buffer.from(`${request.token} ${kind}\n${json}\n`);
-  for (let at = 0; at < bytes.length; ) at += writeSync(ANSWER, bytes, at);
-  readSync(REQUEST, Buffer.alloc(1));
+  send('part', bytesOf(json), kind);
+  readSync(REQUEST, alloc(1));
 }
 
 function readLine(descriptor) {
   const chunks = [];
   for (;;) {
-    const chunk = Buffer.allocUnsafe(1 << 16);
+    const chunk = alloc(1 << 16);
     const bytes = chunk.subarray(0, readSync(descriptor, chunk));
     chunks.push(bytes);
-    if (bytes.length === 0 || bytes.at(-1) === 10) return Buffer.concat(chunks).toString();
+    if (bytes.length === 0 || bytes.at(-1) === 10) return concat(chunks).toString();
   }
 }

@@ -1,18 +1,31 @@
-"""Runs one handler for VoltRun: reads the request from descriptor 3, writes one answer to descriptor 4, and leaves
-stdout and stderr to the handler alone. The answer is two lines, "<token> <kind>" and a JSON body; see result.go.
+"""Runs one handler for VoltRun: reads the request from descriptor 3, and writes to descriptor 4 what the handler prints
+and, last, its answer, in frames "<token> <kind> <length>\\n<bytes>"; see frames.go. What is written to descriptors 1 and 2
+themselves, by child processes for instance, VoltRun reads there.
 
 Imports that only some runs need (inspect, asyncio, traceback) are made where they are needed: they take longer than
 everything else here.
 """
+import _thread
+import io
 import json
 import os
 import sys
 import types
 
-REQUEST, ANSWER = 3, 4
+REQUEST, CHANNEL = 3, 4
+MAX_BODY = 4000  # what of a frame's 4096 bytes its head leaves
+PROCESS = os.getpid()
 VARARGS = 0x04  # inspect.CO_VARARGS
 
-_dumps, _read, _write = json.dumps, os.read, os.write
+_dumps, _read, _write, _getpid, _exit = json.dumps, os.read, os.write, os.getpid, os._exit
+
+# The stacks of threads count as memory as soon as they are there, 8 MB each if nothing is said. 1 MB holds as many calls
+# as Python's own limit on recursion allows.
+_thread.stack_size(1 << 20)
+
+# Given back when the handler has used up all memory, so that there is some to answer with. It is never touched, so it
+# takes address space but no RAM.
+spare = [bytes(2 << 20)]
 
 
 class HandlerNotFound(Exception):
@@ -21,6 +34,29 @@ class HandlerNotFound(Exception):
 
 class OutputInvalid(Exception):
     """What the handler returned is not a JSON value."""
+
+
+class Printed(io.BufferedIOBase):
+    """What sys.stdout or sys.stderr writes to: frames, at once and in the order of both. In all other respects it is
+    the descriptor, which a child process that is given it gets."""
+
+    def __init__(self, token, kind, descriptor):
+        self.name, self.mode = f"<{kind}>", "wb"
+        self._head, self._descriptor = head(token, kind), descriptor
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return self._descriptor
+
+    def write(self, data):
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
+        if type(data) is not bytes:
+            data = memoryview(data).tobytes()
+        send(self._head, data, self._head)
+        return len(data)
 
 
 class Context:
@@ -41,29 +77,39 @@ class Context:
 
 def main():
     request = json.loads(read_line())
-    for descriptor in (REQUEST, ANSWER):
+    for descriptor in (REQUEST, CHANNEL):
         os.set_inheritable(descriptor, False)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    token = request["token"]
+    sys.stdout = sys.__stdout__ = printing(token, "stdout", 1)
+    sys.stderr = sys.__stderr__ = printing(token, "stderr", 2)
 
-    kind, body = outcome(request)
+    try:
+        kind, body = outcome(request)
+    except MemoryError:
+        spare.clear()
+        kind, body = "memory", b"null"
     flush(sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
-    answer(request["token"], kind, body)
+    if _getpid() != PROCESS:  # forked by the handler: only the process that was asked answers
+        _exit(0 if kind == "output" else 1)
+    answer(token, kind, body)
+
+
+def printing(token, kind, descriptor):
+    return io.TextIOWrapper(Printed(token, kind, descriptor), "utf-8", "backslashreplace", newline="\n", line_buffering=True)
 
 
 def outcome(request):
-    """Runs the handler and returns the kind and the body of the answer."""
+    """Runs the handler and returns the kind and the body of the answer. Raises MemoryError at the memory limit."""
     try:
         return "output", encode(run(request))
     except MemoryError:
-        pass  # answered below, when the frames that hold the memory are gone
+        raise
     except SystemExit as stop:
         return "exit", str(exit_code(stop.code)).encode()
     except (HandlerNotFound, OutputInvalid) as refusal:
         return "error", error(type(refusal).__name__, str(refusal), "")
     except BaseException as thrown:
         return "error", error(type(thrown).__name__, text_of(thrown), user_frames(thrown, request["display"]))
-    return "memory", b"null"
 
 
 def run(request):
@@ -166,7 +212,7 @@ def error(kind, message, stack):
 def text_of(thrown):
     try:
         return str(thrown) or type(thrown).__name__
-    except Exception:
+    except BaseException:
         return type(thrown).__name__
 
 
@@ -178,7 +224,7 @@ def user_frames(thrown, display):
         report = traceback.TracebackException.from_exception(thrown)
         keep_frames(report, display)
         return "".join(report.format()).rstrip()
-    except Exception:
+    except BaseException:
         return ""
 
 
@@ -195,7 +241,7 @@ def exit_code(code):
         return 0
     if isinstance(code, int):
         return code
-    print(code, file=sys.stderr)
+    print(text_of(code), file=sys.stderr)
     return 1
 
 
@@ -203,17 +249,29 @@ def flush(*streams):
     for stream in streams:
         try:
             stream.flush()
-        except Exception:
+        except BaseException:
             pass  # closed, or replaced by something that cannot be flushed: nothing is waiting in it
 
 
 def answer(token, kind, body):
-    """Writes the one answer and then stands still: VoltRun reads the peak memory of the living process and kills it."""
-    view = memoryview(b"%s %s\n%s\n" % (token.encode(), kind.encode(), body))
-    while view:
-        view = view[_write(ANSWER, view) :]
+    """Sends the one answer and then stands still: VoltRun reads the peak memory of the living process and kills it."""
+    send(head(token, "part"), body, head(token, kind))
     _read(REQUEST, 1)
-    os._exit(0)
+    _exit(0)
+
+
+def head(token, kind):
+    return f"{token} {kind} ".encode()
+
+
+def send(part, data, last):
+    """Writes frames with one head, the last of them with another. Each is a single write, which Linux does not mix with
+    those of other threads and of forked processes."""
+    start = 0
+    while len(data) - start > MAX_BODY:
+        _write(CHANNEL, b"%b%d\n%b" % (part, MAX_BODY, data[start : start + MAX_BODY]))
+        start += MAX_BODY
+    _write(CHANNEL, b"%b%d\n%b" % (last, len(data) - start, data[start:]))
 
 
 def read_line():

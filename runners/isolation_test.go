@@ -1,0 +1,189 @@
+package runners
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/voltrun/voltrun/domain"
+)
+
+func TestAForgedAnswerFailsTheRun(t *testing.T) {
+	t.Parallel()
+	for _, f := range []domain.Function{
+		function("nodejs", `exports.handler = () => { require('fs').writeSync(4, 'guess output\n"forged"\n'); return 'real' }`),
+		function("nodejs", `exports.handler = () => { require('fs').writeSync(4, 'garbage'); return 'real' }`),
+		function("python", "import os\ndef handler(event):\n    os.write(4, b'guess output\\n1\\n')\n    return 'real'"),
+		function("python", "import os\ndef handler(event):\n    os.write(4, b'x' * 100000)\n    return 'real'"),
+		function("python", "import os\ndef handler(event):\n    print('log')\n    os.write(4, b'guess stdout 3\\nabc')\n    return 'real'"),
+	} {
+		failure := run(t, f, `{}`).failure(t)
+		require.Equal(t, domain.ErrorOutputInvalid, failure.ErrorType)
+		require.Contains(t, failure.Error, "file descriptor 4")
+	}
+}
+
+func TestPatchedGlobalsDoNotBreakTheAnswer(t *testing.T) {
+	t.Parallel()
+	node := `JSON.stringify = () => 'no'; require('fs').writeSync = () => 0; process.stdout.write = () => true; exports.handler = () => ({ok: 1})`
+	require.Equal(t, `{"ok":1}`, run(t, function("nodejs", node), `{}`).output(t))
+	node = `for (const name of ['Buffer', 'Promise', 'Object', 'String', 'Error', 'Date', 'Math', 'JSON', 'Atomics', 'SyntaxError']) globalThis[name] = undefined;
+		process.exit = () => 1; globalThis.process = undefined; exports.handler = () => ({ok: 1})`
+	require.Equal(t, `{"ok":1}`, run(t, function("nodejs", node), `{}`).output(t))
+	require.Equal(t, "mine", run(t, function("nodejs", "const E = Error; "+strings.Replace(node, "({ok: 1})", "{ throw new E('mine') }", 1)), `{}`).failure(t).Error)
+	python := "import json, sys, io\njson.dumps = None\nsys.stdout = io.StringIO()\ndef handler(event):\n    print('lost')\n    return {'ok': 1}"
+	require.Equal(t, `{"ok":1}`, run(t, function("python", python), `{}`).output(t))
+}
+
+func TestTheServersEnvironmentStaysWithTheServer(t *testing.T) {
+	t.Parallel()
+	require.NotEmpty(t, os.Getenv("VOLTRUN_TEST_SECRET"))
+	for _, f := range []domain.Function{
+		function("nodejs", `exports.handler = () => Object.keys(process.env).sort()`),
+		function("python", "import os\ndef handler(event):\n    return sorted(os.environ)"),
+	} {
+		var names []string
+		require.NoError(t, json.Unmarshal([]byte(run(t, f, `{}`).output(t)), &names))
+		allowed := []string{"HOME", "LANG", "LC_CTYPE", "PATH", "PWD", "TMPDIR", "TZ", "USER", "VOLTRUN_EXECUTION_ID"} // PWD and LC_CTYPE: set by sh and Python themselves
+		require.Subset(t, allowed, names)
+	}
+}
+
+func TestFunctionsRunWithoutTheServersRights(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can run functions as somebody else")
+	}
+	code := `import os
+def refused(path, mode):
+    try:
+        open(path, mode).close()
+    except PermissionError:
+        return True
+def handler(event):
+    return [os.getuid() != 0, os.getgid() != 0, os.getgroups(), refused(__file__, 'a'), refused(os.path.dirname(__file__) + '/new', 'w'),
+        refused('/etc/shadow', 'r'), sorted(int(f) for f in os.listdir('/proc/self/fd'))[:5]]`
+	require.Equal(t, `[true,true,[],true,true,true,[0,1,2,3,4]]`, run(t, function("python", code), `{}`).output(t))
+}
+
+// hold starts a Python function that does something, prints what it found and then waits until the test is over. It
+// returns its lines as they come.
+func hold(t *testing.T, body string) <-chan string {
+	ctx, cancel := context.WithCancel(t.Context())
+	lines, over := make(chan string, 10), make(chan struct{})
+	f := function("python", "import os, time\nsecret = 'hidden' * 2\ndef handler(event):\n    "+body+"\n    time.sleep(60)")
+	go func() {
+		defer close(over)
+		runner.Run(ctx, Invocation{ExecutionID: uuid.New(), Function: f, Input: json.RawMessage(`{}`)}, func(line domain.ExecutionLogLine) { lines <- line.Text })
+	}()
+	t.Cleanup(func() { cancel(); <-over })
+	return lines
+}
+
+func TestARunCannotReachAnother(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can run functions as somebody else")
+	}
+	other := <-hold(t, "open('mine', 'w').close(); os.chmod('mine', 0o777); print(os.getpid(), os.getcwd(), __file__, os.getuid())")
+	fields := strings.Fields(other)
+	pid, cwd, file, uid := fields[0], fields[1], fields[2], fields[3]
+	code := `import os, signal
+def refused(act, *args):
+    try:
+        act(*args)
+    except PermissionError:
+        return True
+def handler(event):
+    pid, cwd, file = event
+    folder = os.path.dirname(cwd)
+    return [refused(os.listdir, folder), refused(os.listdir, cwd), refused(open, cwd + '/mine'), refused(open, file), refused(os.listdir, f'/proc/{pid}/cwd/'),
+        refused(open, f'/proc/{pid}/mem', 'rb'), refused(open, f'/proc/{pid}/environ'), refused(os.kill, int(pid), signal.SIGKILL),
+        refused(os.listdir, os.path.dirname(folder)), os.getuid()]`
+	input, err := json.Marshal([]string{pid, cwd, file})
+	require.NoError(t, err)
+	output := run(t, function("python", code), string(input)).output(t)
+	require.Contains(t, output, "[true,true,true,true,true,true,true,true,true,")
+	require.NotContains(t, output, uid)
+}
+
+func TestFoldersAreGoneAfterTheRun(t *testing.T) {
+	t.Parallel()
+	code := "import os\ndef handler(event):\n    os.makedirs('a/b')\n    open('a/b/c', 'w').close()\n    os.chmod('a', 0)\n    return os.getcwd()"
+	var folder string
+	require.NoError(t, json.Unmarshal([]byte(run(t, function("python", code), `{}`).output(t)), &folder))
+	require.NoDirExists(t, filepath.Dir(folder))
+}
+
+func TestAFolderOfADeadServerIsRemovedAndOneOfALivingIsNot(t *testing.T) {
+	dead, err := os.MkdirTemp("", workspacePrefix)
+	require.NoError(t, err)
+	living, err := newWorkspaces(&users{})
+	require.NoError(t, err)
+	for _, folder := range []string{dead, living.root} {
+		old := time.Now().Add(-time.Hour)
+		require.NoError(t, os.Chtimes(folder, old, old))
+	}
+	removeDeadWorkspaces()
+	require.NoDirExists(t, dead)
+	require.DirExists(t, living.root)
+	require.NoError(t, living.close())
+	require.NoDirExists(t, living.root)
+}
+
+func TestWhatGoesWrongInsideIsForTheServersLogAlone(t *testing.T) {
+	t.Parallel()
+	var logged strings.Builder
+	r, err := NewProcessRunner(runner.runtimes, slog.New(slog.NewTextHandler(&logged, nil)))
+	require.NoError(t, err)
+	require.NoError(t, r.workspaces.close())
+	f := function("python", "x = 1")
+	failure, ok := r.Run(t.Context(), Invocation{Function: f}, nil).(domain.ExecutionFailed)
+	require.True(t, ok)
+	require.Equal(t, domain.ErrorInternal, failure.ErrorType)
+	require.NotContains(t, failure.Error, workspacePrefix)
+	require.Contains(t, logged.String(), "function="+f.ID.String())
+	require.Contains(t, logged.String(), workspacePrefix)
+}
+
+// Not parallel, so that nobody else opens anything meanwhile.
+func TestRunsLeaveNothingOpenBehind(t *testing.T) {
+	functions := []domain.Function{
+		function("nodejs", "exports.handler = () => 1"),
+		function("python", "import subprocess\ndef handler(event):\n    subprocess.Popen(['sleep', '62'], start_new_session=True)"),
+		function("python", "import os\nos._exit(1)"),
+		function("python", "import os\ndef handler(event):\n    os.write(4, b'x')"),
+	}
+	runAll := func() {
+		for _, f := range functions {
+			run(t, f, `"`+strings.Repeat("x", 1<<20)+`"`)
+		}
+	}
+	runAll() // what is made once and kept
+	files, goroutines := openFiles(t), runtime.NumGoroutine()
+	for range 3 {
+		runAll()
+	}
+	for range 200 {
+		if openFiles(t) <= files && runtime.NumGoroutine() <= goroutines {
+			return
+		}
+		time.Sleep(10 * time.Millisecond) // the last ones are just going
+	}
+	require.Equal(t, []int{files, goroutines}, []int{openFiles(t), runtime.NumGoroutine()}, "open files and goroutines")
+}
+
+func openFiles(t *testing.T) int {
+	open, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(open)
+}
