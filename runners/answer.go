@@ -1,16 +1,21 @@
 package runners
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
+	"io"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/voltrun/voltrun/domain"
 )
 
-// answer is how a handler ended, as the shim saw it.
+// answer is what a shim writes to descriptor 4, once: a line "<token> <kind>" and a line of JSON. The token is drawn
+// anew for each run and told to the shim alone, so that what a handler writes there is not taken for an answer.
 type answer struct {
 	kind answerKind
-	body []byte // JSON
+	body []byte
 }
 
 type answerKind string
@@ -28,6 +33,55 @@ type thrownError struct {
 	Type    string `json:"type"`
 	Message string `json:"message"`
 	Stack   string `json:"stack"`
+}
+
+var (
+	errNoAnswer      = errors.New("the process closed its answer channel without an answer")
+	errForeignAnswer = errors.New("something else than an answer was written to the answer channel")
+	errLongAnswer    = errors.New("the answer is longer than an output may be")
+)
+
+// maxAnswerHeader bounds the first line.
+const maxAnswerHeader = 256
+
+// readAnswer reads the one answer. It never holds more than an output may have.
+func readAnswer(r io.Reader, token string) (answer, error) {
+	limited := io.LimitReader(r, domain.MaxOutputBytes+maxAnswerHeader)
+	lines := bufio.NewReader(limited)
+	header, err := readUpTo(lines, maxAnswerHeader)
+	if err != nil {
+		return answer{}, err
+	}
+	got, kind, _ := strings.Cut(header, " ")
+	if got != token {
+		return answer{}, errForeignAnswer
+	}
+	body, err := lines.ReadBytes('\n')
+	if errors.Is(err, io.EOF) && limited.(*io.LimitedReader).N == 0 {
+		return answer{}, errLongAnswer
+	}
+	if err != nil {
+		return answer{}, errNoAnswer
+	}
+	return answer{kind: answerKind(kind), body: body[:len(body)-1]}, nil
+}
+
+// readUpTo reads a line of at most max bytes, and returns it without its newline.
+func readUpTo(r *bufio.Reader, max int) (string, error) {
+	var line []byte
+	for len(line) < max {
+		b, err := r.ReadByte()
+		switch {
+		case err != nil && len(line) > 0:
+			return "", errForeignAnswer
+		case err != nil:
+			return "", errNoAnswer
+		case b == '\n':
+			return string(line), nil
+		}
+		line = append(line, b)
+	}
+	return "", errForeignAnswer
 }
 
 // outputVerdict checks what a handler returned.
@@ -63,7 +117,7 @@ func errorVerdict(body []byte, conceal func(string) string) verdict {
 }
 
 var foreignAnswerVerdict = failed(domain.ErrorOutputInvalid,
-	"The function wrote to file descriptor 4, on which VoltRun receives what a handler prints and returns. Print or return it instead.")
+	"The function wrote to file descriptor 4, on which VoltRun receives what a handler returns. Return the value instead.")
 
 // clip cuts text to max bytes, visibly.
 func clip(text string, max int) string {

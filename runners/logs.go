@@ -31,7 +31,8 @@ const drainGrace = 200 * time.Millisecond
 
 // runLog turns what a process prints into lines. Its streams share the limits and the order.
 type runLog struct {
-	emit func(domain.ExecutionLogLine)
+	emit  func(domain.ExecutionLogLine)
+	order printOrder
 
 	mu          sync.Mutex
 	bytes       int
@@ -43,20 +44,21 @@ type runLog struct {
 	pipes   []*os.File
 }
 
-// follow reads what is written to a descriptor itself, by a child of the handler for instance, to its end in the
-// background.
-func (l *runLog) follow(stream domain.LogStream, pipe *os.File) {
-	l.read(pipe, func(r io.Reader) {
-		lines := l.splitter(stream)
-		_, _ = io.Copy(lines, r)
+// follow reads a pipe to its end in the background.
+func (l *runLog) follow(stream domain.LogStream, pipe *os.File, token string) {
+	l.pipes = append(l.pipes, pipe)
+	l.readers.Go(func() {
+		printed := newPrintedReader(&drainingPipe{File: pipe}, token)
+		lines := lineSplitter{line: func(text []byte, mark string) { l.add(stream, text, mark) }}
+		for {
+			text, number, err := printed.next()
+			if err != nil {
+				break
+			}
+			l.order.deliver(number, func() { lines.write(text) })
+		}
 		lines.flush()
 	})
-}
-
-// read has a pipe consumed in the background. What is not consumed before finish is there for it until then.
-func (l *runLog) read(pipe *os.File, consume func(io.Reader)) {
-	l.pipes = append(l.pipes, pipe)
-	l.readers.Go(func() { consume(&drainingPipe{File: pipe}) })
 }
 
 // finish waits until everything that was printed is emitted. The processes must be gone.
@@ -144,10 +146,6 @@ func saysOutOfMemory(line []byte) bool {
 	return slices.ContainsFunc(lastWords, func(words []byte) bool { return bytes.Contains(line, words) })
 }
 
-func (l *runLog) splitter(stream domain.LogStream) *lineSplitter {
-	return &lineSplitter{line: func(text []byte, mark string) { l.add(stream, text, mark) }}
-}
-
 // printable replaces what cannot be stored as text: bytes that are not UTF-8, and NUL.
 func printable(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
@@ -159,9 +157,7 @@ type lineSplitter struct {
 	pending []byte
 }
 
-// Write implements io.Writer.
-func (s *lineSplitter) Write(data []byte) (int, error) {
-	n := len(data)
+func (s *lineSplitter) write(data []byte) {
 	for len(data) > 0 {
 		head, rest, complete := bytes.Cut(data, []byte{'\n'})
 		s.pending, data = append(s.pending, head...), rest
@@ -174,7 +170,6 @@ func (s *lineSplitter) Write(data []byte) (int, error) {
 			s.end()
 		}
 	}
-	return n, nil
 }
 
 // flush delivers a last line that has no newline.

@@ -61,6 +61,12 @@ def handler(event):
     sys.__stdout__.write('d\n')
     traceback.print_exception(ValueError, ValueError('v'), None)
     print('last', end='')`, []string{"e1", "ab", "WARNING:root:w", "c", strings.Repeat("ü", 5000), "d", "ValueError: v", "last"}},
+		"node child":      {"nodejs", "exports.handler = () => { for (let i = 0; i < 30; i++) { console.log('o' + i); require('child_process').spawnSync('echo', ['e' + i], {stdio: 'inherit'}) } }", alternating[:60]},
+		"node given":      {"nodejs", "exports.handler = () => { for (let i = 0; i < 30; i++) { console.log('o' + i); require('child_process').spawnSync('echo', ['e' + i], {stdio: [0, process.stdout, 2]}) } }", alternating[:60]},
+		"node fs":         {"nodejs", "exports.handler = () => { for (let i = 0; i < 300; i++) { console.log('o' + i); require('fs').writeSync(1, 'e' + i + '\\n') } }", alternating},
+		"python child":    {"python", "import subprocess\ndef handler(event):\n    for i in range(30):\n        print(f'o{i}')\n        subprocess.run(['echo', f'e{i}'])", alternating[:60]},
+		"python os":       {"python", "import os\ndef handler(event):\n    for i in range(300):\n        print(f'o{i}')\n        os.write(1, b'e%d\\n' % i)", alternating},
+		"python one line": {"python", "import os, sys\ndef handler(event):\n    print('working', end=' ', flush=True)\n    os.write(1, b'on it ')\n    print('... done')", []string{"working on it ... done"}},
 		"python threads": {"python", `import threading
 def handler(event):
     turn = [0]
@@ -87,6 +93,59 @@ def handler(event):
 			require.Equal(t, c.want, printed)
 		})
 	}
+}
+
+func TestARedirectedDescriptorDoesNotTakeWhatIsPrinted(t *testing.T) {
+	t.Parallel()
+	code := `import os, sys
+def handler(event):
+    os.dup2(os.open('mine', os.O_CREAT | os.O_WRONLY), 1)
+    os.close(2)
+    os.write(1, b'redirected')
+    print('out')
+    print('err', file=sys.stderr)
+    return open('mine').read()`
+	r := run(t, function("python", code), `{}`)
+	require.Equal(t, `"redirected"`, r.output(t))
+	require.Len(t, r.lines, 2)
+}
+
+func TestAPipeThatDoesNotBlockLosesNothing(t *testing.T) {
+	t.Parallel()
+	for name, f := range map[string]domain.Function{
+		"node": function("nodejs", `exports.handler = () => {
+			require('child_process').spawnSync('python3', ['-c', 'import os; os.set_blocking(1, False)'], {stdio: 'inherit'});
+			for (let i = 0; i < 5000; i++) console.log(String(i).padStart(100, '.')) }`),
+		"python": function("python", "import os\ndef handler(event):\n    os.set_blocking(1, False)\n    for i in range(5000):\n        print(str(i).rjust(100, '.'))"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			printed := run(t, f, `{}`).text(domain.Stdout)
+			require.Len(t, printed, 5000)
+			for i, line := range printed {
+				require.Equal(t, fmt.Sprint(i), strings.TrimLeft(line, "."))
+			}
+		})
+	}
+}
+
+func TestForgedNumbersDoNotHoldUpTheLog(t *testing.T) {
+	t.Parallel()
+	code := `import os, sys
+def handler(event):
+    print('first')
+    token = sys.stdout.buffer._token
+    os.write(1, b'\0%b 9223372036854775807 4\nfar\n' % token)
+    os.write(1, b'\0%b nonsense\n\0%b 1 99999\n\0%b' % (token, token, token[:5]))
+    print('last')
+    return 'real'`
+	began := time.Now()
+	r := run(t, function("python", code), `{}`)
+	require.Equal(t, `"real"`, r.output(t))
+	require.Less(t, time.Since(began), 5*time.Second)
+	out := r.text(domain.Stdout)
+	require.Equal(t, []string{"first", "far"}, out[:2])
+	require.Contains(t, out[len(out)-1], "last")
 }
 
 func TestWhatOthersWriteToTheDescriptorsIsLogToo(t *testing.T) {

@@ -35,8 +35,9 @@ func startProcess(cmd *exec.Cmd, as *syscall.Credential) (*process, error) {
 		ours[i], theirs[i] = r, w
 	}
 	ours[0], theirs[0] = theirs[0], ours[0] // only the request goes the other way
-	cmd.ExtraFiles = []*os.File{theirs[0], theirs[1]}
 	cmd.Stdout, cmd.Stderr = theirs[2], theirs[3]
+	// The shim prints to 5 and 6: a handler may close or redirect 1 and 2.
+	cmd.ExtraFiles = []*os.File{theirs[0], theirs[1], theirs[2], theirs[3]}
 	cmd.SysProcAttr = processAttributes(as)
 
 	if err := spawn(cmd); err != nil {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -47,11 +46,7 @@ type processRun struct {
 	started time.Time
 	timeout time.Duration
 	process *process
-
-	answered  chan struct{} // closed when the answer has come, or something that is none
-	answer    answer
-	answerErr error
-	strays    error // what the run started could not be ended
+	strays  error // why something that the run started could not be ended
 }
 
 // marker stands in the environment of everything that the run starts.
@@ -62,12 +57,10 @@ func (r *processRun) follow(ctx context.Context, emit func(domain.ExecutionLogLi
 	p := r.process
 	defer p.close()
 	log := &runLog{emit: emit}
-	log.follow(domain.Stdout, p.stdout)
-	log.follow(domain.Stderr, p.stderr)
-	log.read(p.answer, func(channel io.Reader) { r.receive(channel, log) })
-	go r.send()
+	log.follow(domain.Stdout, p.stdout, r.token)
+	log.follow(domain.Stderr, p.stderr, r.token)
 
-	stopped := r.await(ctx)
+	decide := r.await(ctx)
 	duration := time.Since(r.started)
 	memory := peakMemory(p.pid) // while it lives: the shims stand still after their answer
 	p.kill()
@@ -77,39 +70,29 @@ func (r *processRun) follow(ctx context.Context, emit func(domain.ExecutionLogLi
 	if memory == 0 {
 		memory = exitMemory(p.state)
 	}
-	return r.verdict(log, stopped).event(duration, int((memory+1<<20-1)>>20))
+	return decide(log).event(duration, int((memory+1<<20-1)>>20))
 }
 
-// receive reads what the handler prints and answers.
-func (r *processRun) receive(channel io.Reader, log *runLog) {
-	stdout, stderr := log.splitter(domain.Stdout), log.splitter(domain.Stderr)
-	r.answer, r.answerErr = receiveAnswer(channel, r.token, func(stream domain.LogStream, text []byte) {
-		if stream == domain.Stdout {
-			_, _ = stdout.Write(text)
-		} else {
-			_, _ = stderr.Write(text)
-		}
-	})
-	stdout.flush()
-	stderr.flush()
-	if !errors.Is(r.answerErr, errNoAnswer) { // how the process ends says why
-		close(r.answered)
-	}
-}
-
-// await waits until the run is over. It returns why it must be stopped, or nil when it ended by itself.
-func (r *processRun) await(ctx context.Context) *verdict {
+// await returns, when the run is over in one way or another, how to judge it once its log is complete.
+func (r *processRun) await(ctx context.Context) func(*runLog) verdict {
+	answers := make(chan func(*runLog) verdict, 1)
+	go r.send()
+	go func() { answers <- r.receive() }()
 	timer := time.NewTimer(time.Until(r.started.Add(r.timeout)))
 	defer timer.Stop()
+
 	select {
-	case <-r.answered:
-		return nil
-	case <-r.process.exited: // it may have answered just before
-		return nil
+	case decide := <-answers:
+		return decide
+	case <-r.process.exited:
+		_ = r.process.answer.SetReadDeadline(time.Now().Add(drainGrace))
+		return <-answers // it may have answered just before
 	case <-timer.C:
-		return new(failed(domain.ErrorTimeout, fmt.Sprintf("The function ran longer than its limit of %d s and was stopped.", r.Function.TimeoutSec)))
+		return func(*runLog) verdict {
+			return failed(domain.ErrorTimeout, fmt.Sprintf("The function ran longer than its limit of %d s and was stopped.", r.Function.TimeoutSec))
+		}
 	case <-ctx.Done():
-		return new(stoppedVerdict)
+		return func(*runLog) verdict { return stoppedVerdict }
 	}
 }
 
@@ -131,24 +114,27 @@ func (r *processRun) send() {
 	}
 }
 
-// verdict judges a run whose log is complete. An answer that was still on its way when the run was stopped counts.
-func (r *processRun) verdict(log *runLog, stopped *verdict) verdict {
-	switch err := r.answerErr; {
-	case err == nil:
-		return r.answerVerdict()
-	case errors.Is(err, errLongAnswer):
-		return failed(domain.ErrorOutputTooLarge,
-			fmt.Sprintf("What the handler returned must be at most %d bytes of JSON, but has more.", domain.MaxOutputBytes))
-	case errors.Is(err, errForeignAnswer):
-		return foreignAnswerVerdict
-	case stopped != nil:
-		return *stopped
+func (r *processRun) receive() func(*runLog) verdict {
+	a, err := readAnswer(r.process.answer, r.token)
+	if errors.Is(err, errNoAnswer) {
+		<-r.process.exited // how it ends says why
 	}
-	return r.exitVerdict(log)
+	return func(log *runLog) verdict {
+		switch {
+		case errors.Is(err, errLongAnswer):
+			return failed(domain.ErrorOutputTooLarge,
+				fmt.Sprintf("What the handler returned must be at most %d bytes of JSON, but has more.", domain.MaxOutputBytes))
+		case errors.Is(err, errForeignAnswer):
+			return foreignAnswerVerdict
+		case err != nil:
+			return r.exitVerdict(log)
+		}
+		return r.answerVerdict(a)
+	}
 }
 
-func (r *processRun) answerVerdict() verdict {
-	switch a := r.answer; a.kind {
+func (r *processRun) answerVerdict(a answer) verdict {
+	switch a.kind {
 	case answerOutput:
 		return outputVerdict(a.body)
 	case answerError:

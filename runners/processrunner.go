@@ -62,7 +62,6 @@ func (r *ProcessRunner) Run(ctx context.Context, inv Invocation, emit func(domai
 	}
 	run := &processRun{
 		Invocation: inv, as: as, token: rand.Text(), timeout: time.Duration(inv.Function.TimeoutSec) * time.Second,
-		answered: make(chan struct{}),
 	}
 	end := r.run(ctx, run, interpreter, emit)
 	if run.strays == nil {

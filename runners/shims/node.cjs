@@ -1,7 +1,6 @@
 'use strict';
-// Runs one handler for VoltRun: reads the request from descriptor 3, and writes to descriptor 4 what the handler prints
-// and, last, its answer, in frames "<token> <kind> <length>\n<bytes>"; see frames.go. What is written to descriptors 1 and
-// 2 themselves, by child processes for instance, VoltRun reads there.
+// Runs one handler for VoltRun: reads the request from descriptor 3 and writes one answer to descriptor 4. The answer is
+// two lines, "<token> <kind>" and a JSON body; see answer.go. What the handler prints is numbered; see printed.go.
 //
 // What is needed after the handler's code was loaded is taken out of shared objects before, so that a handler that
 // patches fs, JSON or a global cannot break its own answer by accident.
@@ -16,16 +15,17 @@ const { wait } = Atomics;
 const { hasOwn } = Object;
 
 const REQUEST = 3;
-const CHANNEL = 4;
-const MAX_BODY = 4000; // what of a frame's 4096 bytes its head leaves
+const ANSWER = 4;
+const MAX_PRINT = 4000; // with its head, it fits into what a pipe takes in one piece
 
 const request = parse(readLine(REQUEST));
 const directory = request.file.slice(0, request.file.lastIndexOf('/') + 1);
 const never = new Int32Array(new SharedArrayBuffer(4));
+let printed = 0;
 let answered = false;
 
-printTo('stdout', 1);
-printTo('stderr', 2);
+printTo('stdout', 1, 5);
+printTo('stderr', 2, 6);
 
 process.on('uncaughtException', (thrown) => fail('uncaughtException', thrown));
 process.on('unhandledRejection', (thrown) => fail('unhandledRejection', thrown));
@@ -37,10 +37,10 @@ run().then(
   (thrown) => answer(...describe(thrown)),
 );
 
-// printTo makes process.stdout or process.stderr write frames, at once: nothing is lost when the process crashes. The
-// stream is made when it is first used, which takes a while, and is otherwise as Node's own for a pipe: it cannot be
-// closed, and a child process that is given it gets the descriptor.
-function printTo(name, descriptor) {
+// printTo makes process.stdout or process.stderr print at once: nothing is lost when the process crashes. The stream is
+// made when it is first used, which takes a while, and is otherwise as Node's own for a pipe: it cannot be closed, and a
+// child process that is given it gets the descriptor.
+function printTo(name, descriptor, pipe) {
   const { get, ...property } = Object.getOwnPropertyDescriptor(process, name);
   let stream;
   function make() {
@@ -48,7 +48,7 @@ function printTo(name, descriptor) {
     stream = new Writable({
       decodeStrings: false,
       write(text, encoding, done) {
-        print(name, text, encoding);
+        print(pipe, text, encoding);
         done();
       },
       destroy(error, done) {
@@ -62,33 +62,31 @@ function printTo(name, descriptor) {
 }
 
 // print is quick with short strings, which is what nearly everybody prints.
-function print(name, text, encoding) {
-  if (typeof text === 'string' && encoding === 'utf8' && text.length * 3 <= MAX_BODY) {
-    writeFrame(`${request.token} ${name} ${byteLength(text)}\n${text}`);
-  } else {
-    send(name, bytesOf(text, encoding));
+function print(pipe, text, encoding) {
+  if (typeof text === 'string' && encoding === 'utf8' && text.length * 3 <= MAX_PRINT) {
+    return writeWhole(pipe, head(byteLength(text)) + text);
+  }
+  const bytes = bytesOf(text, encoding);
+  for (let at = 0; at < bytes.length; at += MAX_PRINT) {
+    const piece = bytes.subarray(at, at + MAX_PRINT);
+    writeWhole(pipe, concat([bytesOf(head(piece.length)), piece]));
   }
 }
 
-// send writes frames of one kind, the last of them of another kind if one is given.
-function send(kind, bytes, lastKind = kind) {
-  for (let rest = bytes; ; rest = rest.subarray(MAX_BODY)) {
-    const isLast = rest.length <= MAX_BODY;
-    const piece = rest.subarray(0, MAX_BODY);
-    writeFrame(concat([bytesOf(`${request.token} ${isLast ? lastKind : kind} ${piece.length}\n`), piece]));
-    if (isLast) return;
-  }
+function head(length) {
+  return `\0${request.token} ${printed} ${length}\n`;
 }
 
-// writeFrame writes a frame in one piece: Linux does not take a part of it, and does not mix it with others.
-function writeFrame(frame) {
+// writeWhole writes in one piece: a pipe takes it whole or not at all, and does not mix it with what others write.
+function writeWhole(pipe, data) {
   for (;;) {
     try {
-      writeSync(CHANNEL, frame);
+      writeSync(pipe, data);
+      printed++;
       return;
     } catch (error) {
       if (error.code !== 'EAGAIN') throw error;
-      wait(never, 0, 0, 1); // somebody made the pipe not block, and it is full
+      wait(never, 0, 0, 1); // a child process made the pipe not block, and it is full
     }
   }
 }
@@ -241,11 +239,12 @@ function fail(event, thrown) {
   if (process.listenerCount(event) === 1) answer(...describe(thrown));
 }
 
-// answer sends the one answer and then stands still: VoltRun reads the peak memory of the living process and kills it.
+// answer writes the one answer and then stands still: VoltRun reads the peak memory of the living process and kills it.
 function answer(kind, json) {
   if (answered) return;
   answered = true;
-  send('part', bytesOf(json), kind);
+  const bytes = bytesOf(`${request.token} ${kind}\n${json}\n`);
+  for (let at = 0; at < bytes.length; ) at += writeSync(ANSWER, bytes, at);
   readSync(REQUEST, alloc(1));
 }
 

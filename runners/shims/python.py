@@ -1,6 +1,5 @@
-"""Runs one handler for VoltRun: reads the request from descriptor 3, and writes to descriptor 4 what the handler prints
-and, last, its answer, in frames "<token> <kind> <length>\\n<bytes>"; see frames.go. What is written to descriptors 1 and 2
-themselves, by child processes for instance, VoltRun reads there.
+"""Runs one handler for VoltRun: reads the request from descriptor 3 and writes one answer to descriptor 4. The answer is
+two lines, "<token> <kind>" and a JSON body; see answer.go. What the handler prints is numbered; see printed.go.
 
 Imports that only some runs need (inspect, asyncio, traceback) are made where they are needed: they take longer than
 everything else here.
@@ -12,16 +11,19 @@ import os
 import sys
 import types
 
-REQUEST, CHANNEL = 3, 4
-MAX_BODY = 4000  # what of a frame's 4096 bytes its head leaves
-PROCESS = os.getpid()
+REQUEST, ANSWER, STDOUT, STDERR = 3, 4, 5, 6
+MAX_PRINT = 4000  # with its head, it fits into what a pipe takes in one piece
 VARARGS = 0x04  # inspect.CO_VARARGS
 
-_dumps, _read, _write, _getpid, _exit = json.dumps, os.read, os.write, os.getpid, os._exit
+_dumps, _read, _write, _exit = json.dumps, os.read, os.write, os._exit
 
 # The stacks of threads count as memory as soon as they are there, 8 MB each if nothing is said. 1 MB holds as many calls
 # as Python's own limit on recursion allows.
 _thread.stack_size(1 << 20)
+
+printed = 0  # how many pieces
+printing = _thread.RLock()  # not a plain lock, because the handler of a signal may print too
+forked = False  # by the handler: what such a process prints has no order with others, and it does not answer
 
 # Given back when the handler has used up all memory, so that there is some to answer with. It is never touched, so it
 # takes address space but no RAM.
@@ -37,12 +39,12 @@ class OutputInvalid(Exception):
 
 
 class Printed(io.BufferedIOBase):
-    """What sys.stdout or sys.stderr writes to: frames, at once and in the order of both. In all other respects it is
+    """What sys.stdout or sys.stderr writes to: at once, and numbered in the order of both. In all other respects it is
     the descriptor, which a child process that is given it gets."""
 
-    def __init__(self, token, kind, descriptor):
-        self.name, self.mode = f"<{kind}>", "wb"
-        self._head, self._descriptor = head(token, kind), descriptor
+    def __init__(self, token, name, descriptor, pipe):
+        self.name, self.mode = name, "wb"
+        self._token, self._descriptor, self._pipe = token.encode(), descriptor, pipe
 
     def writable(self):
         return True
@@ -55,8 +57,32 @@ class Printed(io.BufferedIOBase):
             raise ValueError("I/O operation on closed file.")
         if type(data) is not bytes:
             data = memoryview(data).tobytes()
-        send(self._head, data, self._head)
+        if len(data) <= MAX_PRINT:
+            self._print(data)
+        else:
+            for start in range(0, len(data), MAX_PRINT):
+                self._print(data[start : start + MAX_PRINT])
         return len(data)
+
+    def _print(self, piece):
+        global printed
+        if forked:
+            write_whole(self._pipe, piece)
+            return
+        with printing:
+            write_whole(self._pipe, b"\0%b %d %d\n%b" % (self._token, printed, len(piece), piece))
+            printed += 1
+
+
+def write_whole(pipe, data):
+    """Writes in one piece: a pipe takes it whole or not at all, and does not mix it with what others write."""
+    while True:
+        try:
+            return _write(pipe, data)
+        except BlockingIOError:  # a child process made the pipe not block, and it is full
+            import time
+
+            time.sleep(0.001)
 
 
 class Context:
@@ -77,11 +103,12 @@ class Context:
 
 def main():
     request = json.loads(read_line())
-    for descriptor in (REQUEST, CHANNEL):
+    os.register_at_fork(after_in_child=note_fork)
+    for descriptor in (REQUEST, ANSWER, STDOUT, STDERR):
         os.set_inheritable(descriptor, False)
     token = request["token"]
-    sys.stdout = sys.__stdout__ = printing(token, "stdout", 1)
-    sys.stderr = sys.__stderr__ = printing(token, "stderr", 2)
+    sys.stdout = sys.__stdout__ = stream(token, "<stdout>", 1, STDOUT)
+    sys.stderr = sys.__stderr__ = stream(token, "<stderr>", 2, STDERR)
 
     try:
         kind, body = outcome(request)
@@ -89,13 +116,18 @@ def main():
         spare.clear()
         kind, body = "memory", b"null"
     flush(sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
-    if _getpid() != PROCESS:  # forked by the handler: only the process that was asked answers
+    if forked:
         _exit(0 if kind == "output" else 1)
     answer(token, kind, body)
 
 
-def printing(token, kind, descriptor):
-    return io.TextIOWrapper(Printed(token, kind, descriptor), "utf-8", "backslashreplace", newline="\n", line_buffering=True)
+def note_fork():
+    global forked
+    forked = True
+
+
+def stream(*about):
+    return io.TextIOWrapper(Printed(*about), "utf-8", "backslashreplace", newline="\n", line_buffering=True)
 
 
 def outcome(request):
@@ -254,24 +286,12 @@ def flush(*streams):
 
 
 def answer(token, kind, body):
-    """Sends the one answer and then stands still: VoltRun reads the peak memory of the living process and kills it."""
-    send(head(token, "part"), body, head(token, kind))
+    """Writes the one answer and then stands still: VoltRun reads the peak memory of the living process and kills it."""
+    view = memoryview(b"%s %s\n%s\n" % (token.encode(), kind.encode(), body))
+    while view:
+        view = view[_write(ANSWER, view) :]
     _read(REQUEST, 1)
     _exit(0)
-
-
-def head(token, kind):
-    return f"{token} {kind} ".encode()
-
-
-def send(part, data, last):
-    """Writes frames with one head, the last of them with another. Each is a single write, which Linux does not mix with
-    those of other threads and of forked processes."""
-    start = 0
-    while len(data) - start > MAX_BODY:
-        _write(CHANNEL, b"%b%d\n%b" % (part, MAX_BODY, data[start : start + MAX_BODY]))
-        start += MAX_BODY
-    _write(CHANNEL, b"%b%d\n%b" % (last, len(data) - start, data[start:]))
 
 
 def read_line():
