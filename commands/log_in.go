@@ -24,11 +24,14 @@ type LogInHandler struct {
 
 // Handle opens a session for whoever knows an account's password. It takes the same time whether the address or the
 // password is wrong.
-func (h LogInHandler) Handle(ctx context.Context, origin Origin, email, password string) (Login, error) {
-	if utf8.RuneCountInString(password) > domain.MaxPasswordLength {
+func (h LogInHandler) Handle(ctx context.Context, origin Origin, cmd domain.LogIn) (Login, error) {
+	if err := cmd.Validate(); err != nil {
+		return Login{}, err
+	}
+	if utf8.RuneCountInString(cmd.Password) > domain.MaxPasswordLength {
 		return Login{}, ErrWrongLogin
 	}
-	reservation, err := load[domain.EmailReservation](ctx, h.journal, emailStream(email))
+	reservation, err := load[domain.EmailReservation](ctx, h.journal, emailStream(cmd.Email))
 	if err != nil {
 		return Login{}, err
 	}
@@ -36,7 +39,7 @@ func (h LogInHandler) Handle(ctx context.Context, origin Origin, email, password
 	if err != nil && !errors.Is(err, eventstore.ErrNoSecret) {
 		return Login{}, err
 	}
-	ok, err := h.passwords.Check(ctx, hash, password)
+	ok, err := h.passwords.Check(ctx, hash, cmd.Password)
 	if err != nil {
 		return Login{}, err
 	}

@@ -106,6 +106,20 @@ func (c RegisterAccount) Registered() Event {
 	return AccountRegistered{AccountID: c.AccountID, Email: c.Email, Name: c.Name}
 }
 
+// LogIn asks for a session of the account with that address.
+type LogIn struct {
+	Email    string
+	Password string
+}
+
+// Validate checks that there is something to compare. Whether it is right is nobody's to know before that.
+func (c LogIn) Validate() error {
+	var checks checks
+	checks.require(c.Email != "", "email", "email must not be empty.")
+	checks.require(c.Password != "", "password", "password must not be empty.")
+	return checks.err()
+}
+
 // NormalizeEmail is the form in which addresses are compared: letter case does not tell two accounts apart.
 func NormalizeEmail(email string) string { return strings.ToLower(email) }
 

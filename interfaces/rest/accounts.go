@@ -44,17 +44,7 @@ func (a *API) logIn(ctx context.Context, r *request) (int, any, error) {
 	if err := r.decode(&body); err != nil {
 		return 0, nil, err
 	}
-	var missing []domain.FieldError
-	if body.Email == "" {
-		missing = append(missing, domain.FieldError{Field: "email", Message: "email must not be empty."})
-	}
-	if body.Password == "" {
-		missing = append(missing, domain.FieldError{Field: "password", Message: "password must not be empty."})
-	}
-	if err := domain.InvalidFields(missing); err != nil {
-		return 0, nil, err
-	}
-	login, err := a.commands.LogIn.Handle(ctx, r.origin(), body.Email, body.Password)
+	login, err := a.commands.LogIn.Handle(ctx, r.origin(), domain.LogIn{Email: body.Email, Password: body.Password})
 	if err != nil {
 		return 0, nil, err
 	}
