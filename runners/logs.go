@@ -57,6 +57,7 @@ func (l *runLog) follow(stream domain.LogStream, pipe *os.File, token string) {
 			}
 			l.order.deliver(number, func() { lines.write(text) })
 		}
+		l.order.end()
 		lines.flush()
 	})
 }

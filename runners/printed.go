@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -79,23 +80,34 @@ func (r *printedReader) take(n int) []byte {
 	return text
 }
 
-// printOrder brings what two readers read into the order of its numbers. What has no number is never held up.
+// printOrder brings what the readers of a run's two pipes read into the order of its numbers. What has no number is never
+// held up.
+//
+// A reader waits for its turn as long as the other may still come with a smaller number: what has one was written before,
+// and stands in the other's pipe at the latest now. So it is missing only when somebody tampered with the shim.
 type printOrder struct {
 	mu         sync.Mutex
 	next       int64
-	delivering int           // readers that are not waiting for anything to read
+	delivering int           // readers that have their turn
+	waiting    []int64       // the numbers of the readers that wait for it
+	ended      int           // readers that have read everything
 	moved      chan struct{} // closed when next moves; nil when nobody waits for it
 }
 
-// missingGrace is how long the other reader may have nothing to read before a number that did not come is given up. What
-// has a smaller number was written before, and so it only does not come when somebody tampered with the shim.
-const missingGrace = 200 * time.Millisecond
+const readersOfARun = 2
+
+// missingGrace is how long a reader waits for a number while the other one has nothing to read. It is no longer than that
+// which a busy machine needs to let the other reader run.
+const missingGrace = 5 * time.Second
 
 // deliver delivers a piece when it is its turn.
 func (o *printOrder) deliver(number int64, deliver func()) {
-	for !o.begin(number) {
+	o.mu.Lock()
+	for number > o.next {
 		o.await(number)
 	}
+	o.delivering++
+	o.mu.Unlock()
 	deliver()
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -103,33 +115,41 @@ func (o *printOrder) deliver(number int64, deliver func()) {
 	o.moveTo(max(o.next, number+1))
 }
 
-// begin tells whether it is a number's turn, and if so counts its reader as delivering.
-func (o *printOrder) begin(number int64) bool {
+// end says that a reader has read everything.
+func (o *printOrder) end() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if number > o.next {
-		return false
-	}
-	o.delivering++
-	return true
+	o.ended++
+	o.skipMissing()
 }
 
-// await waits until next moves, and moves it to the number itself when those before are missing.
+// await waits until next moves, with o.mu unlocked meanwhile.
 func (o *printOrder) await(number int64) {
-	o.mu.Lock()
+	o.waiting = append(o.waiting, number)
 	if o.moved == nil {
 		o.moved = make(chan struct{})
 	}
 	next, moved := o.next, o.moved
+	o.skipMissing()
 	o.mu.Unlock()
+	late := false
 	select {
 	case <-moved:
 	case <-time.After(missingGrace):
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		if o.next == next && o.delivering == 0 {
-			o.moveTo(number)
-		}
+		late = true
+	}
+	o.mu.Lock()
+	at := slices.Index(o.waiting, number)
+	o.waiting = slices.Delete(o.waiting, at, at+1)
+	if late && o.next == next && o.delivering == 0 {
+		o.moveTo(number)
+	}
+}
+
+// skipMissing gives up the numbers that nobody can bring any more, because every reader waits or has ended.
+func (o *printOrder) skipMissing() {
+	if len(o.waiting) > 0 && len(o.waiting)+o.ended == readersOfARun {
+		o.moveTo(max(o.next, slices.Min(o.waiting)))
 	}
 }
 
