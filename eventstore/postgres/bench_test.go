@@ -27,7 +27,7 @@ const (
 
 	// The ratios below which the writer has lost what it is for.
 	leastUnordered = 1.8
-	leastOrdered   = 10
+	leastOrdered   = 10.0
 )
 
 // contender is a way to append one event, with the number of writers that use it at once.
