@@ -145,7 +145,7 @@ func setUpProjections(ctx context.Context, store *postgres.Store, logger *slog.L
 	return err
 }
 
-func startRouter(lc fx.Lifecycle, router *message.Router, logger *slog.Logger) {
+func startRouter(lc fx.Lifecycle, router *message.Router) {
 	lc.Append(fx.StartStopHook(
 		func(ctx context.Context) error {
 			ended := make(chan error, 1)

@@ -26,6 +26,7 @@ type proxy struct {
 
 	mu    sync.Mutex
 	links []*link
+	down  bool
 }
 
 // link is one connection through the proxy.
@@ -55,7 +56,7 @@ func (p *proxy) serve() {
 			return
 		}
 		server, err := net.Dial("unix", p.target)
-		if err != nil {
+		if err != nil || p.isDown() {
 			_ = client.Close()
 			continue
 		}
@@ -96,6 +97,27 @@ func (p *proxy) swallow() (deliver func()) {
 			l.mu.Unlock()
 		}
 	})
+}
+
+func (p *proxy) isDown() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.down
+}
+
+// outage breaks all connections, and new ones until it is over.
+func (p *proxy) outage() (over func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = true
+	for _, l := range p.links {
+		_, _ = l.client.Close(), l.server.Close()
+	}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.down = false
+	}
 }
 
 // cut breaks all connections and takes no new ones.
@@ -141,6 +163,31 @@ func TestABatchThatTheNetworkSwallowsIsWrittenOnceAllTheSame(t *testing.T) {
 		seen = append(seen, string(e.Data))
 	}
 	require.Equal(t, []string{"before", "0", "1", "2"}, seen)
+}
+
+func TestAnAppendSitsOutAnOutageLongerThanABatchMayTake(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	proxied, network := throughProxy(t, dsn)
+	watcher := openStore(t, dsn)
+	s := openStore(t, proxied)
+	s.SetBatchTimeout(200 * time.Millisecond)
+	_, err := s.Append(context.Background(), storetest.To(uuid.New(), eventstore.New, "before"))
+	require.NoError(t, err)
+	over := network.outage()
+	appended := make(chan error, 1)
+	go func() {
+		_, err := s.Append(context.Background(), storetest.To(uuid.New(), eventstore.New, "during"))
+		appended <- err
+	}()
+	select {
+	case err := <-appended:
+		t.Fatalf("the append did not wait for the end of the outage: %v", err)
+	case <-time.After(time.Second):
+	}
+	over()
+	require.NoError(t, <-appended)
+	require.Len(t, storetest.RequireSound(t, watcher), 2)
 }
 
 func TestTheLogIsNotWellWhileAppendsDoNotGetThrough(t *testing.T) {

@@ -251,12 +251,13 @@ func (w *writer) execute(b *batch) ([]writeOutcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The batch belongs to many callers; none of them ends it for the others.
-	ctx, cancel := context.WithTimeout(context.Background(), w.timeout)
-	defer cancel()
 	if err := w.connect(); err != nil {
 		return nil, err
 	}
+	// The batch belongs to many callers; none of them ends it for the others. The time counts from here: an outage, which
+	// connect sits out, may be longer.
+	ctx, cancel := context.WithTimeout(context.Background(), w.timeout)
+	defer cancel()
 	var outcomes []writeOutcome
 	var round pgx.Batch // sent with one Sync, so that it is one implicit transaction in one round trip
 	round.Queue("select pg_advisory_xact_lock($1)", int64(appendLock))
@@ -352,11 +353,11 @@ func (w *writer) tryLookUp(b *batch) (map[int]eventstore.Position, error) {
 		streams = append(streams, pgUUID(last.StreamID))
 		ids = append(ids, pgUUID(last.Events[len(last.Events)-1].ID))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), w.timeout)
-	defer cancel()
 	if err := w.connect(); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), w.timeout)
+	defer cancel()
 	positions := map[int]eventstore.Position{}
 	var round pgx.Batch
 	round.Queue("select pg_advisory_xact_lock($1)", int64(appendLock))

@@ -3,7 +3,6 @@ package privatepg
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -90,18 +89,7 @@ func (f finder) named(ctx context.Context, wanted int) (binaries, error) {
 	return b, nil
 }
 
-// mismatchError says that there are no binaries for a cluster.
-type mismatchError struct{ message string }
-
-func (e *mismatchError) Error() string { return e.message }
-
-// IsVersionMismatch tells whether a start failed because the cluster in the data folder was made by a major version of
-// Postgres that is not here. The cluster was left as it is.
-func IsVersionMismatch(err error) bool {
-	var mismatch *mismatchError
-	return errors.As(err, &mismatch)
-}
-
+// mismatch says that there are no binaries for a cluster. The cluster is left as it is.
 func mismatch(dataDir string, wanted int, found []binaries) error {
 	have := "none was found"
 	if len(found) > 0 {
@@ -111,9 +99,9 @@ func mismatch(dataDir string, wanted int, found []binaries) error {
 		}
 		have = "found was only " + strings.Join(names, ", ")
 	}
-	return &mismatchError{fmt.Sprintf("the data folder %s was made by PostgreSQL %d and needs that version; %s. "+
+	return fmt.Errorf("the data folder %s was made by PostgreSQL %d and needs that version; %s. "+
 		"Install PostgreSQL %d, or set VOLTRUN_PG_BIN to the folder of its programs, or move the data with pg_dump. "+
-		"Nothing was changed.", dataDir, wanted, have, wanted)}
+		"Nothing was changed.", dataDir, wanted, have, wanted)
 }
 
 // installed returns the binaries in these places, newest first.
