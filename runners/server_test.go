@@ -94,7 +94,11 @@ func homeFor(t *testing.T, uid uint32) string {
 	t.Cleanup(func() { _ = os.RemoveAll(home) })
 	binary, err := os.ReadFile(os.Args[0])
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(home, "server"), binary, 0o700))
+	// No test may fork meanwhile: its child would hold the file open for writing, and so keep it from being executed.
+	syscall.ForkLock.RLock()
+	err = os.WriteFile(filepath.Join(home, "server"), binary, 0o700)
+	syscall.ForkLock.RUnlock()
+	require.NoError(t, err)
 	require.NoError(t, os.Chown(filepath.Join(home, "server"), int(uid), int(uid)))
 	require.NoError(t, os.Chown(home, int(uid), int(uid)))
 	return home

@@ -115,6 +115,9 @@ func openCopy(t *testing.T, executable string) string {
 	path := filepath.Join(openDir(t), "helper")
 	content, err := os.ReadFile(executable)
 	require.NoError(t, err)
+	// No test may fork meanwhile: its child would hold the file open for writing, and so keep it from being executed.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	require.NoError(t, os.WriteFile(path, content, 0o755))
 	return path
 }
