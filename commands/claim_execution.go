@@ -47,7 +47,7 @@ func (h ClaimExecutionHandler) load(ctx context.Context, executionID uuid.UUID) 
 // else has written to the execution. It does not stop for ctx: whoever asked must not believe that nothing was written
 // when it was.
 func (j *journal) advance(ctx context.Context, attempt *domain.Attempt, workerID uuid.UUID, lost error, events ...domain.Event) error {
-	write, err := j.write(attempt.Execution.ID, eventstore.Exactly(attempt.Version), eventstore.Metadata{
+	write, err := j.write(ctx, attempt.Execution.ID, eventstore.Exactly(attempt.Version), eventstore.Metadata{
 		AccountID: attempt.Execution.AccountID, Actor: domain.Actor{Kind: domain.ActorWorker, ID: workerID},
 		CorrelationID: attempt.CorrelationID, CausationID: attempt.RequestEventID,
 	}, events...)

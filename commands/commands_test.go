@@ -19,6 +19,7 @@ import (
 	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/memory"
+	"github.com/voltrun/voltrun/eventstore/storetest"
 )
 
 type fixture struct {
@@ -32,7 +33,7 @@ func newFixture(t *testing.T) fixture {
 	store := memory.New()
 	passwords, err := commands.NewPasswords(bcrypt.MinCost)
 	require.NoError(t, err)
-	return fixture{commands.New(store, store, eventstore.DomainCodec(), passwords, []string{"nodejs", "python"}), store, context.Background()}
+	return fixture{commands.New(store, store, storetest.Codec(store), passwords, []string{"nodejs", "python"}), store, context.Background()}
 }
 
 // types lists the types of all events in the log.
@@ -297,7 +298,7 @@ func TestWhatAnExecutionReadsDoesNotGrowWithItsFunctionsHistory(t *testing.T) {
 	log := &counted{Store: store}
 	passwords, err := commands.NewPasswords(bcrypt.MinCost)
 	require.NoError(t, err)
-	f := fixture{commands.New(log, store, eventstore.DomainCodec(), passwords, []string{"nodejs"}), store, t.Context()}
+	f := fixture{commands.New(log, store, storetest.Codec(store), passwords, []string{"nodejs"}), store, t.Context()}
 	owner := uuid.New()
 	id := f.function(t, owner)
 	change := func(code string) {
@@ -336,7 +337,7 @@ func TestNotingTheUseOfAKeyReadsNothing(t *testing.T) {
 	log := &counted{Store: store}
 	passwords, err := commands.NewPasswords(bcrypt.MinCost)
 	require.NoError(t, err)
-	f := commands.New(log, store, eventstore.DomainCodec(), passwords, nil)
+	f := commands.New(log, store, storetest.Codec(store), passwords, nil)
 	owner := uuid.New()
 	key, err := f.CreateKey.Handle(t.Context(), anonymous, owner, "ci", nil)
 	require.NoError(t, err)

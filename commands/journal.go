@@ -52,7 +52,7 @@ func extend[S domain.State[S]](ctx context.Context, j *journal, streamID uuid.UU
 		if err != nil {
 			return h, err
 		}
-		event, err := j.codec.Decode(stored.NewEvent)
+		event, err := j.codec.Decode(ctx, stored.NewEvent)
 		if err != nil {
 			return h, fmt.Errorf("load stream %s: %w", streamID, err)
 		}
@@ -83,7 +83,7 @@ func decide[S domain.State[S]](
 		if len(events) == 0 {
 			return 0, refusal
 		}
-		write, err := j.write(streamID, eventstore.Exactly(h.version), meta, events...)
+		write, err := j.write(ctx, streamID, eventstore.Exactly(h.version), meta, events...)
 		if err != nil {
 			return 0, err
 		}
@@ -101,11 +101,11 @@ func decide[S domain.State[S]](
 
 // write encodes events for a stream.
 func (j *journal) write(
-	streamID uuid.UUID, expected eventstore.ExpectedVersion, meta eventstore.Metadata, events ...domain.Event,
+	ctx context.Context, streamID uuid.UUID, expected eventstore.ExpectedVersion, meta eventstore.Metadata, events ...domain.Event,
 ) (eventstore.Write, error) {
 	w := eventstore.Write{StreamID: streamID, Expected: expected}
 	for _, e := range events {
-		encoded, err := j.codec.Encode(j.newID(), e, meta)
+		encoded, err := j.codec.Encode(ctx, j.newID(), e, meta)
 		if err != nil {
 			return w, err
 		}

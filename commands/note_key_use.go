@@ -17,6 +17,7 @@ var keyUseNamespace = uuid.MustParse("0d3a6a0e-6f0b-4f0a-8a5e-3d6f3f2b9c77")
 type KeyUse struct {
 	AccountID uuid.UUID // the key's owner
 	KeyID     uuid.UUID
+	Prefix    string    // the part of the key that is no secret
 	RequestID uuid.UUID // the request that came with the key
 	At        time.Time
 }
@@ -27,10 +28,10 @@ type NoteKeyUseHandler struct{ journal *journal }
 // Handle records a use. There is nothing to decide, and so nothing is read, however often the key was used before. The
 // caller sees to it that this happens seldom.
 func (h NoteKeyUseHandler) Handle(ctx context.Context, use KeyUse) error {
-	origin := Origin{Actor: domain.Actor{Kind: domain.ActorAPIKey, ID: use.KeyID}, RequestID: use.RequestID}
+	origin := Origin{Actor: domain.Actor{Kind: domain.ActorAPIKey, ID: use.KeyID, Prefix: use.Prefix}, RequestID: use.RequestID}
 	stream := uuid.NewSHA1(keyUseNamespace, use.KeyID[:])
 	used := domain.KeyUsed{KeyID: use.KeyID, At: use.At.UTC()}
-	write, err := h.journal.write(stream, eventstore.Any, origin.metadata(use.AccountID), used)
+	write, err := h.journal.write(ctx, stream, eventstore.Any, origin.metadata(use.AccountID), used)
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func (h RegisterAccountHandler) reserveEmail(ctx context.Context, origin Origin,
 	if err != nil {
 		return eventstore.Write{}, err
 	}
-	return h.journal.write(stream, eventstore.Exactly(reservation.version), origin.metadata(cmd.AccountID), events...)
+	return h.journal.write(ctx, stream, eventstore.Exactly(reservation.version), origin.metadata(cmd.AccountID), events...)
 }
 
 func (h RegisterAccountHandler) open(ctx context.Context, origin Origin, cmd domain.RegisterAccount, reserve eventstore.Write) (Login, error) {
@@ -84,11 +84,11 @@ func (h RegisterAccountHandler) open(ctx context.Context, origin Origin, cmd dom
 		return Login{}, err
 	}
 	meta := origin.metadata(cmd.AccountID)
-	account, err := h.journal.write(cmd.AccountID, eventstore.New, meta, cmd.Registered())
+	account, err := h.journal.write(ctx, cmd.AccountID, eventstore.New, meta, cmd.Registered())
 	if err != nil {
 		return Login{}, err
 	}
-	session, err := h.journal.write(token.sessionID, eventstore.New, meta, started...)
+	session, err := h.journal.write(ctx, token.sessionID, eventstore.New, meta, started...)
 	if err != nil {
 		return Login{}, err
 	}

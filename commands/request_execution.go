@@ -25,7 +25,7 @@ func (h RequestExecutionHandler) Handle(ctx context.Context, origin Origin, cmd 
 	if err != nil {
 		return uuid.Nil, 0, err
 	}
-	write, err := h.journal.write(cmd.ExecutionID, eventstore.New, origin.metadata(cmd.AccountID), events...)
+	write, err := h.journal.write(ctx, cmd.ExecutionID, eventstore.New, origin.metadata(cmd.AccountID), events...)
 	if err != nil {
 		return uuid.Nil, 0, err
 	}

@@ -50,6 +50,9 @@ func (EmailReserved) EventType() string { return "email.reserved" }
 // EventType implements Event.
 func (AccountRegistered) EventType() string { return "account.registered" }
 
+// Impersonal implements Impersonal.
+func (EmailReserved) Impersonal() {}
+
 // Evolve implements State.
 func (r EmailReservation) Evolve(event Event) EmailReservation {
 	if e, ok := event.(EmailReserved); ok {

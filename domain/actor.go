@@ -15,6 +15,7 @@ const (
 
 // Actor is who caused an event.
 type Actor struct {
-	Kind ActorKind
-	ID   uuid.UUID // nil for ActorSystem
+	Kind   ActorKind
+	ID     uuid.UUID // nil for ActorSystem
+	Prefix string    // of an ActorAPIKey: the part of the key that is no secret
 }

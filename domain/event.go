@@ -7,6 +7,25 @@ type Event interface {
 	EventType() string
 }
 
+// Impersonal is an event that holds nothing but ids. It is not sealed for its account, so that the log can be folded when
+// the account was erased.
+type Impersonal interface {
+	Event
+	Impersonal()
+}
+
+// Redacted stands for an event whose account was erased: that it happened is all that can be known. No fold knows it.
+type Redacted struct{ Type string }
+
+// Archived stands for an event whose content is not in the log any more, but in the archive. No fold knows it.
+type Archived struct{ Type string }
+
+// EventType implements Event.
+func (r Redacted) EventType() string { return r.Type }
+
+// EventType implements Event.
+func (a Archived) EventType() string { return a.Type }
+
 // State is an aggregate's state of type S, which folds events one by one. Evolve ignores events that it does not know.
 type State[S any] interface {
 	Evolve(Event) S

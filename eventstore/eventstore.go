@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -49,7 +50,8 @@ type NewEvent struct {
 	ID            uuid.UUID
 	Type          string
 	SchemaVersion int
-	Data          []byte // opaque to the store
+	Data          []byte     // the payload, opaque to the store; nil in an event whose payload is in the archive
+	Commitment    Commitment // to the payload, see Plain and Codec.Encode
 	Metadata
 }
 
@@ -108,6 +110,9 @@ func IsConflict(err error) bool {
 	return errors.As(err, &conflict)
 }
 
+// incomplete tells whether an event lacks what makes it provable.
+func incomplete(e NewEvent) bool { return e.Data == nil || e.Commitment == Commitment{} }
+
 // ErrClosed answers calls to a store that was closed.
 var ErrClosed = errors.New("the event store is closed")
 
@@ -123,6 +128,8 @@ func CheckWrites(writes []Write) error {
 			return fmt.Errorf("the write to stream %s has no events", w.StreamID)
 		case seen[w.StreamID]:
 			return fmt.Errorf("stream %s is named twice in one append", w.StreamID)
+		case slices.ContainsFunc(w.Events, incomplete):
+			return fmt.Errorf("the write to stream %s has an event without a payload or without its commitment", w.StreamID)
 		case w.Expected < Any:
 			return fmt.Errorf("expected version %d of stream %s is negative", w.Expected, w.StreamID)
 		}

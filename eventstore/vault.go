@@ -7,15 +7,20 @@ import (
 	"github.com/google/uuid"
 )
 
-// Vault keeps what must never stand in the log because it has to be forgettable: password hashes, later data keys. It
-// is the only durable state beside the log; what it holds is overwritten and deleted in place.
+// Vault keeps what must never stand in the log because it has to be forgettable: password hashes and data keys. It is
+// the only durable state beside the log; what it holds is overwritten and deleted in place.
 type Vault interface {
 	// Put stores a secret of an owner under a name, replacing what was there.
 	Put(ctx context.Context, owner uuid.UUID, name string, secret []byte) error
+	// PutNew stores a secret unless there is one of that name, and returns the one that is there then. It stores nothing
+	// for an owner that was erased, and answers ErrNoSecret.
+	PutNew(ctx context.Context, owner uuid.UUID, name string, secret []byte) (kept []byte, err error)
 	// Get returns a secret, or ErrNoSecret.
 	Get(ctx context.Context, owner uuid.UUID, name string) ([]byte, error)
 	// Forget deletes every secret of an owner.
 	Forget(ctx context.Context, owner uuid.UUID) error
+	// Erase is Forget for ever: PutNew stores nothing for that owner from now on.
+	Erase(ctx context.Context, owner uuid.UUID) error
 }
 
 // ErrNoSecret answers for a secret that was never there or was forgotten.

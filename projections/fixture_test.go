@@ -13,9 +13,9 @@ import (
 
 	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/domain"
-	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/pgtest"
 	"github.com/voltrun/voltrun/eventstore/postgres"
+	"github.com/voltrun/voltrun/eventstore/storetest"
 	"github.com/voltrun/voltrun/projections"
 	"github.com/voltrun/voltrun/projections/projectionstest"
 )
@@ -44,10 +44,10 @@ func newFixture(t *testing.T, list ...*projections.Projection) fixture {
 	passwords, err := commands.NewPasswords(bcrypt.MinCost)
 	require.NoError(t, err)
 	return fixture{
-		Handlers: commands.New(store, store, eventstore.DomainCodec(), passwords, []string{"nodejs", "python"}),
+		Handlers: commands.New(store, store, storetest.Codec(store), passwords, []string{"nodejs", "python"}),
 		Queries:  projections.NewQueries(store.Pool()),
 		store:    store,
-		live:     projectionstest.Follow(t, store, list),
+		live:     projectionstest.Follow(t, store, storetest.Codec(store), list),
 		ctx:      ctx,
 	}
 }

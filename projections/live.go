@@ -42,7 +42,7 @@ func (p *Projection) handle(ctx context.Context, tx feed.Tx, codec *eventstore.C
 		if err != nil {
 			return err
 		}
-		fact, err := codec.Decode(event.NewEvent)
+		fact, err := codec.Decode(ctx, event.NewEvent)
 		if err != nil {
 			return fmt.Errorf("event %d: %w", event.Position, err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/domain"
+	"github.com/voltrun/voltrun/eventstore/storetest"
 	"github.com/voltrun/voltrun/projections"
 	"github.com/voltrun/voltrun/projections/projectionstest"
 )
@@ -126,7 +127,7 @@ func TestAProjectionBuiltAnewEqualsTheOneThatFollowed(t *testing.T) {
 	}
 	f.run(t, owner, function, "1", domain.ExecutionFailed{Error: "x", ErrorType: "Y"})
 	f.caughtUp(t)
-	projectionstest.RequireEqualToRebuilt(t, f.store)
+	projectionstest.RequireEqualToRebuilt(t, f.store, storetest.Codec(f.store))
 }
 
 func TestAProjectionThatFailsPausesAndTheOthersGoOn(t *testing.T) {

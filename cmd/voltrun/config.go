@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/voltrun/voltrun/eventstore"
+	"github.com/voltrun/voltrun/eventstore/postgres"
 	"github.com/voltrun/voltrun/interfaces/rest"
 )
 
@@ -15,6 +17,9 @@ const (
 	defaultHost = "127.0.0.1"
 	defaultPort = "8080"
 	defaultData = ".voltrun"
+
+	// minPartitionEvents keeps a log from having more partitions than Postgres plans well with.
+	minPartitionEvents = 1000
 )
 
 const environmentHelp = `It is configured by the environment:
@@ -23,6 +28,8 @@ const environmentHelp = `It is configured by the environment:
   VOLTRUN_DATA         the folder for the private Postgres and the server's secrets (.voltrun)
   DATABASE_URL         a Postgres to use instead of the private one: a libpq keyword string or a postgres:// URL
   JWT_SECRET           signs access tokens, at least 32 bytes; without it, one is made and kept in the data folder
+  VOLTRUN_MASTER_KEY   wraps the data keys of the accounts, 64 hex digits; without it, one is made and kept in the data folder
+  VOLTRUN_PARTITION_EVENTS  how many events a partition of the log has that is made from now on (1000000)
   VOLTRUN_SLOTS        how many functions run at once (two for each processor)
   VOLTRUN_DEV_ORIGINS  web origins that may call from elsewhere, separated by commas (http://localhost:3000)
   VOLTRUN_PG_BIN       the folder of the Postgres binaries for the private Postgres
@@ -30,13 +37,15 @@ const environmentHelp = `It is configured by the environment:
 
 // config is what the environment says.
 type config struct {
-	Host        string
-	Port        string
-	DataDir     string // absolute
-	DatabaseURL string // empty: a private Postgres
-	JWTSecret   string // empty: one of the data folder
-	DevOrigins  []string
-	Slots       int // 0: the executor's default
+	Host          string
+	Port          string
+	DataDir       string // absolute
+	DatabaseURL   string // empty: a private Postgres
+	JWTSecret     string // empty: one of the data folder
+	MasterKey     string // 64 hex digits; empty: one of the data folder
+	DevOrigins    []string
+	Slots         int   // 0: the executor's default
+	PartitionSize int64 // positions of a partition of the log
 }
 
 // configFromEnvironment reads the configuration and names every variable that is wrong.
@@ -49,7 +58,7 @@ func configFromEnvironment(getenv func(string) string) (config, error) {
 	}
 	c := config{
 		Host: get("VOLTRUN_HOST", defaultHost), Port: get("PORT", defaultPort),
-		DatabaseURL: get("DATABASE_URL", ""), JWTSecret: get("JWT_SECRET", ""),
+		DatabaseURL: get("DATABASE_URL", ""), JWTSecret: get("JWT_SECRET", ""), MasterKey: get("VOLTRUN_MASTER_KEY", ""),
 		DevOrigins: strings.Split(get("VOLTRUN_DEV_ORIGINS", rest.DefaultDevOrigin), ","),
 	}
 	var dataErr error
@@ -61,13 +70,23 @@ func configFromEnvironment(getenv func(string) string) (config, error) {
 		slotsErr = fmt.Errorf("VOLTRUN_SLOTS must be a whole number up to 10000, but is %q", getenv("VOLTRUN_SLOTS"))
 	}
 	c.Slots = slots
-	return c, errors.Join(dataErr, slotsErr, c.check())
+	var partitionErr error
+	c.PartitionSize, partitionErr = strconv.ParseInt(get("VOLTRUN_PARTITION_EVENTS", strconv.Itoa(postgres.DefaultPartitionSize)), 10, 64)
+	if partitionErr != nil || c.PartitionSize < minPartitionEvents {
+		partitionErr = fmt.Errorf("VOLTRUN_PARTITION_EVENTS must be a whole number of at least %d, but is %q", minPartitionEvents, getenv("VOLTRUN_PARTITION_EVENTS"))
+	}
+	return c, errors.Join(dataErr, slotsErr, partitionErr, c.check())
 }
 
 func (c config) check() error {
 	var errs []error
 	if port, err := strconv.Atoi(c.Port); err != nil || port < 1 || port > 65535 {
 		errs = append(errs, fmt.Errorf("PORT must be a number from 1 to 65535, but is %q", c.Port))
+	}
+	if c.MasterKey != "" {
+		if _, err := eventstore.ParseMasterKey(c.MasterKey); err != nil {
+			errs = append(errs, fmt.Errorf("VOLTRUN_MASTER_KEY: %w", err))
+		}
 	}
 	if c.JWTSecret != "" && len(c.JWTSecret) < rest.MinSecretBytes {
 		errs = append(errs, fmt.Errorf("JWT_SECRET must have at least %d bytes, but has %d; leave it out to have one made",

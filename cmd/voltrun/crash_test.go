@@ -61,7 +61,8 @@ func requireNothingLost(t *testing.T, crash func(*server)) {
 	}
 	load.awaitEnds(t)
 	require.NoError(t, s.stop(t))
-	load.requireRecorded(t, openLog(t, s.dataDir))
+	store, codec := openLog(t, s.dataDir)
+	load.requireRecorded(t, store, codec)
 }
 
 // momentOf spreads the crashes over half a second of work, each at another point of what goes on.
@@ -151,9 +152,9 @@ func (l *load) awaitEnds(t *testing.T) {
 }
 
 // requireRecorded checks the log for holes and for the story of every execution, and the read models against the log.
-func (l *load) requireRecorded(t *testing.T, store *postgres.Store) {
+func (l *load) requireRecorded(t *testing.T, store *postgres.Store, codec *eventstore.Codec) {
 	t.Helper()
-	stories := tellStories(t, storetest.RequireSound(t, store))
+	stories := tellStories(t, codec, storetest.RequireSound(t, store))
 	outcomes := map[string]int{}
 	for id, story := range stories {
 		outcomes[requireOneEnd(t, id, story)]++
@@ -163,11 +164,11 @@ func (l *load) requireRecorded(t *testing.T, store *postgres.Store) {
 	}
 	t.Logf("%d accepted, %d in the log: %v", len(l.accepted), len(stories), outcomes)
 	require.Positive(t, outcomes["execution.completed"])
-	projectionstest.RequireEqualToRebuilt(t, store)
+	projectionstest.RequireEqualToRebuilt(t, store, codec)
 }
 
-// openLog opens the log of a data folder whose server is stopped.
-func openLog(t *testing.T, dataDir string) *postgres.Store {
+// openLog opens the log of a data folder whose server is stopped, with the keys of its accounts.
+func openLog(t *testing.T, dataDir string) (*postgres.Store, *eventstore.Codec) {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
 	database, err := privatepg.Start(context.Background(), privatepg.Config{DataDir: dataDir, Logger: quiet})
@@ -176,16 +177,17 @@ func openLog(t *testing.T, dataDir string) *postgres.Store {
 	store, err := postgres.Open(context.Background(), database.DSN(), uuid.New(), quiet)
 	require.NoError(t, err)
 	t.Cleanup(store.Close)
-	return store
+	keys, err := newKeyRing(config{DataDir: dataDir}, store)
+	require.NoError(t, err)
+	return store, eventstore.DomainCodec(keys)
 }
 
 // tellStories collects the facts of each execution, in order.
-func tellStories(t *testing.T, events []eventstore.Event) map[uuid.UUID][]domain.Event {
+func tellStories(t *testing.T, codec *eventstore.Codec, events []eventstore.Event) map[uuid.UUID][]domain.Event {
 	t.Helper()
-	codec := eventstore.DomainCodec()
 	stories := map[uuid.UUID][]domain.Event{}
 	for _, e := range events {
-		fact, err := codec.Decode(e.NewEvent)
+		fact, err := codec.Decode(t.Context(), e.NewEvent)
 		require.NoError(t, err)
 		if _, requested := fact.(domain.ExecutionRequested); requested || stories[e.StreamID] != nil {
 			stories[e.StreamID] = append(stories[e.StreamID], fact)

@@ -38,6 +38,7 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer, li
 			// the log
 			openDatabase,
 			openStore,
+			newKeyRing,
 			eventstore.DomainCodec,
 
 			// functions
@@ -69,8 +70,8 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer, li
 // newWorkerID names this process for as long as it lives.
 func newWorkerID() uuid.UUID { return uuid.New() }
 
-func openStore(ctx context.Context, opened *resources, db database, workerID uuid.UUID, logger *slog.Logger) (*postgres.Store, error) {
-	store, err := postgres.Open(ctx, db.dsn, workerID, logger)
+func openStore(ctx context.Context, c config, opened *resources, db database, workerID uuid.UUID, logger *slog.Logger) (*postgres.Store, error) {
+	store, err := postgres.Open(ctx, db.dsn, workerID, logger, postgres.PartitionSize(c.PartitionSize))
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/voltrun/voltrun/eventstore"
+	"github.com/voltrun/voltrun/eventstore/postgres"
 	"github.com/voltrun/voltrun/interfaces/rest"
 )
 
@@ -34,6 +36,31 @@ func jwtSecret(c config) ([]byte, error) {
 	return []byte(secret), nil
 }
 
+// masterKeyFile holds the key that wraps the accounts' data keys, when VOLTRUN_MASTER_KEY does not.
+const masterKeyFile = "master_key"
+
+// newKeyRing makes the keys of the accounts readable, with the configured master key or the data folder's own, which is
+// made at the first start.
+func newKeyRing(c config, store *postgres.Store) (*eventstore.KeyRing, error) {
+	text, source := c.MasterKey, "VOLTRUN_MASTER_KEY"
+	if text == "" {
+		file := filepath.Join(c.DataDir, masterKeyFile)
+		if err := makeSecret(file); err != nil {
+			return nil, fmt.Errorf("make the master key: %w", err)
+		}
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("read the master key: %w", err)
+		}
+		text, source = string(content), file
+	}
+	master, err := eventstore.ParseMasterKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", source, err)
+	}
+	return eventstore.NewKeyRing(store, master), nil
+}
+
 // makeSecret writes a new secret to file, whole or not at all, unless there is one.
 func makeSecret(file string) error {
 	if _, err := os.Stat(file); err == nil {
@@ -43,8 +70,8 @@ func makeSecret(file string) error {
 		return err
 	}
 	var secret [32]byte
-	_, _ = rand.Read(secret[:])                                     // never fails, by its contract
-	draft, err := os.CreateTemp(filepath.Dir(file), "jwt_secret.*") // readable by its owner only
+	_, _ = rand.Read(secret[:])                                               // never fails, by its contract
+	draft, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*") // readable by its owner only
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ changes gets the next schema version, and VoltRun reads all earlier ones for eve
 func main() {
 	log.SetFlags(0)
 	comments := typeComments("../domain")
-	codec := eventstore.DomainCodec()
+	codec := eventstore.DomainCodec(nil)
 	var out bytes.Buffer
 	out.WriteString(header)
 	for _, event := range domain.Events() {

@@ -46,10 +46,10 @@ func (e *events) ready(ctx context.Context) error {
 func (e *events) query(topic, consumer string) wsql.Query {
 	return wsql.Query{
 		Query: `select ` + postgres.EventColumns + ` from (
-			select *, sum(octet_length(data)) over (order by position) - octet_length(data) as bytes_before
+			select *, sum(octet_length(data)) over (order by position) - coalesce(octet_length(data), 0) as bytes_before
 			from events where type = '` + topic + `' and position > (` + lockCheckpoint + `)
 			order by position limit $3
-		) batch where bytes_before < $4 order by position`,
+		) batch where coalesce(bytes_before, 0) < $4 order by position`,
 		Args: []any{consumer, topic, e.limit, readBytes},
 	}
 }

@@ -77,10 +77,12 @@ func (l *log) append(t testing.TB, eventType string, n int) eventstore.Position 
 }
 
 func newEvent(eventType string, data []byte) eventstore.NewEvent {
-	return eventstore.NewEvent{
-		ID: uuid.New(), Type: eventType, SchemaVersion: 1, Data: data,
+	e := eventstore.NewEvent{
+		ID: uuid.New(), Type: eventType, SchemaVersion: 1,
 		Metadata: eventstore.Metadata{Actor: domain.Actor{Kind: domain.ActorSystem}},
 	}
+	e.Data, e.Commitment = eventstore.Plain(data)
+	return e
 }
 
 // router runs a router with these handlers until the test ends, and returns it when it runs.

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -26,6 +27,9 @@ const (
 	KeyActorID       = "actor_id"
 	KeyCorrelationID = "correlation_id" // also the key of Watermill's correlation middleware
 	KeyCausationID   = "causation_id"
+	KeyActorPrefix   = "actor_prefix"
+	KeyCommitment    = "commitment" // to the payload, in hex
+	KeySalt          = "salt"       // of a plain payload, in hex; absent when the payload is sealed and so is the message's
 )
 
 // headerUUID keeps a message's UUID that is none, and so cannot be an event's id.
@@ -34,9 +38,14 @@ const headerUUID = "message_uuid"
 // namespace is where the ids of streams and events are derived that have only a name.
 var namespace = uuid.MustParse("7f6f1d1c-5a0e-5b0b-9d57-2f0c6f3e8a41")
 
-// newMessage makes the message of an event.
+// newMessage makes the message of an event. A payload that is sealed stays sealed.
 func newMessage(e eventstore.Event) *message.Message {
-	msg := message.NewMessage(e.ID.String(), e.Data)
+	payload := e.Data
+	disclosure, plain := eventstore.PlainDisclosure(e.Data)
+	if plain {
+		payload = eventstore.Content(disclosure)
+	}
+	msg := message.NewMessage(e.ID.String(), payload)
 	for key, value := range e.Headers {
 		msg.Metadata[key] = value
 	}
@@ -51,6 +60,13 @@ func newMessage(e eventstore.Event) *message.Message {
 	msg.Metadata[KeyType] = e.Type
 	msg.Metadata[KeySchemaVersion] = strconv.Itoa(e.SchemaVersion)
 	msg.Metadata[KeyActorKind] = string(e.Actor.Kind)
+	msg.Metadata[KeyCommitment] = hex.EncodeToString(e.Commitment[:])
+	if plain {
+		msg.Metadata[KeySalt] = hex.EncodeToString(eventstore.Salt(disclosure))
+	}
+	if e.Actor.Prefix != "" {
+		msg.Metadata[KeyActorPrefix] = e.Actor.Prefix
+	}
 	setID(msg, KeyAccountID, e.AccountID)
 	setID(msg, KeyActorID, e.Actor.ID)
 	setID(msg, KeyCorrelationID, e.CorrelationID)
@@ -71,11 +87,17 @@ func Event(msg *message.Message) (eventstore.Event, error) {
 	schema, schemaErr := strconv.Atoi(msg.Metadata[KeySchemaVersion])
 	recordedAt, timeErr := time.Parse(time.RFC3339Nano, msg.Metadata[KeyRecordedAt])
 	streamID, streamErr := uuid.Parse(msg.Metadata[KeyStreamID])
-	if err := errors.Join(positionErr, versionErr, schemaErr, timeErr, streamErr); err != nil {
+	commitment, commitmentErr := hex.DecodeString(msg.Metadata[KeyCommitment])
+	if err := errors.Join(positionErr, versionErr, schemaErr, timeErr, streamErr, commitmentErr); err != nil {
 		return eventstore.Event{}, fmt.Errorf("message %s is not an event of the log: %w", msg.UUID, err)
 	}
 	e := newEvent(msg.Metadata[KeyType], msg)
 	e.SchemaVersion = schema
+	copy(e.Commitment[:], commitment)
+	e.Data = msg.Payload
+	if salt, err := hex.DecodeString(msg.Metadata[KeySalt]); err == nil && len(salt) > 0 {
+		e.Data = eventstore.PlainOf(append(salt, msg.Payload...))
+	}
 	return eventstore.Event{
 		Position: eventstore.Position(position), StreamID: streamID, Version: version, RecordedAt: recordedAt, NewEvent: e,
 	}, nil
@@ -88,17 +110,19 @@ func newEvent(eventType string, msg *message.Message) eventstore.NewEvent {
 	for key, value := range msg.Metadata {
 		headers[key] = value
 	}
-	for _, key := range []string{KeyPosition, KeyStreamID, KeyVersion, KeyRecordedAt, KeyType, KeySchemaVersion} {
+	for _, key := range []string{KeyPosition, KeyStreamID, KeyVersion, KeyRecordedAt, KeyType, KeySchemaVersion, KeyCommitment, KeySalt} {
 		delete(headers, key)
 	}
-	e := eventstore.NewEvent{ID: eventID(msg, headers), Type: eventType, SchemaVersion: 1, Data: msg.Payload}
-	if e.Data == nil {
-		e.Data = []byte{}
-	}
+	e := eventstore.NewEvent{ID: eventID(msg, headers), Type: eventType, SchemaVersion: 1}
+	e.Data, e.Commitment = eventstore.Plain(msg.Payload)
 	e.Actor.Kind = domain.ActorSystem
 	if kind, ok := headers[KeyActorKind]; ok {
 		e.Actor.Kind = domain.ActorKind(kind)
 		delete(headers, KeyActorKind)
+	}
+	if prefix, ok := headers[KeyActorPrefix]; ok {
+		e.Actor.Prefix = prefix
+		delete(headers, KeyActorPrefix)
 	}
 	e.AccountID = takeID(headers, KeyAccountID)
 	e.Actor.ID = takeID(headers, KeyActorID)

@@ -101,7 +101,7 @@ func (p pages) query(topic, consumer string) wsql.Query {
 				select max(position) as position from (
 					select position, sum(bytes) over (order by position) - bytes as bytes_before
 					from (
-						select position, case when type = any($5) then octet_length(data) else 0 end as bytes
+						select position, case when type = any($5) then coalesce(octet_length(data), 0) else 0 end as bytes
 						from events e where e.position > c.position
 						order by position limit $3
 					) sizes

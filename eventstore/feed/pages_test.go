@@ -87,7 +87,9 @@ func TestOnlyWhatAConsumerWantsCountsAndIsYielded(t *testing.T) {
 	consumer := l.project(t, "test", func(ctx context.Context, tx feed.Tx, page feed.Page) error {
 		pages = append(pages, page)
 		for event := range page.Events(ctx, tx) {
-			require.Equal(t, "{}", string(event.Data))
+			disclosure, plain := eventstore.PlainDisclosure(event.Data)
+			require.True(t, plain)
+			require.Equal(t, "{}", string(eventstore.Content(disclosure)))
 			yielded = append(yielded, event.Position)
 		}
 		return nil

@@ -21,6 +21,7 @@ type Store struct {
 	events  []eventstore.Event
 	streams map[uuid.UUID][]eventstore.Position
 	secrets map[uuid.UUID]map[string][]byte
+	erased  map[uuid.UUID]bool
 }
 
 var (
@@ -30,7 +31,7 @@ var (
 
 // New makes an empty log.
 func New() *Store {
-	return &Store{streams: map[uuid.UUID][]eventstore.Position{}, secrets: map[uuid.UUID]map[string][]byte{}}
+	return &Store{streams: map[uuid.UUID][]eventstore.Position{}, secrets: map[uuid.UUID]map[string][]byte{}, erased: map[uuid.UUID]bool{}}
 }
 
 // Append implements eventstore.Store.
@@ -138,6 +139,31 @@ func (s *Store) Get(_ context.Context, owner uuid.UUID, name string) ([]byte, er
 		return nil, eventstore.ErrNoSecret
 	}
 	return slices.Clone(secret), nil
+}
+
+// PutNew implements eventstore.Vault.
+func (s *Store) PutNew(_ context.Context, owner uuid.UUID, name string, secret []byte) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.erased[owner] {
+		return nil, eventstore.ErrNoSecret
+	}
+	if s.secrets[owner] == nil {
+		s.secrets[owner] = map[string][]byte{}
+	}
+	if _, ok := s.secrets[owner][name]; !ok {
+		s.secrets[owner][name] = slices.Clone(secret)
+	}
+	return slices.Clone(s.secrets[owner][name]), nil
+}
+
+// Erase implements eventstore.Vault.
+func (s *Store) Erase(_ context.Context, owner uuid.UUID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.secrets, owner)
+	s.erased[owner] = true
+	return nil
 }
 
 // Forget implements eventstore.Vault.

@@ -76,8 +76,9 @@ type columns struct {
 	write, place                             []int32
 	id, account, actor, correlation, causing []pgtype.UUID
 	kind, actorKind                          []string
+	actorPrefix                              []pgtype.Text
 	schema                                   []int16
-	headers, data                            [][]byte
+	commitment, headers, data                [][]byte
 }
 
 func (b *batch) columns() (*columns, error) {
@@ -97,7 +98,8 @@ func (b *batch) columns() (*columns, error) {
 }
 
 func (c *columns) addEvents(events []eventstore.NewEvent) error {
-	for place, e := range events {
+	for place := range events {
+		e := &events[place]
 		headers, err := encodeHeaders(e.Headers)
 		if err != nil {
 			return err
@@ -110,8 +112,10 @@ func (c *columns) addEvents(events []eventstore.NewEvent) error {
 		c.account = append(c.account, pgUUID(e.AccountID))
 		c.actorKind = append(c.actorKind, string(e.Actor.Kind))
 		c.actor = append(c.actor, pgUUID(e.Actor.ID))
+		c.actorPrefix = append(c.actorPrefix, pgtype.Text{String: e.Actor.Prefix, Valid: e.Actor.Prefix != ""})
 		c.correlation = append(c.correlation, pgUUID(e.CorrelationID))
 		c.causing = append(c.causing, pgUUID(e.CausationID))
+		c.commitment = append(c.commitment, e.Commitment[:])
 		c.headers = append(c.headers, headers)
 		c.data = append(c.data, e.Data)
 	}
@@ -121,7 +125,8 @@ func (c *columns) addEvents(events []eventstore.NewEvent) error {
 func (c *columns) args() []any {
 	return []any{
 		c.append, c.stream, c.expected, c.count,
-		c.write, c.place, c.id, c.kind, c.schema, c.account, c.actorKind, c.actor, c.correlation, c.causing, c.headers, c.data,
+		c.write, c.place, c.id, c.kind, c.schema, c.account, c.actorKind, c.actor, c.actorPrefix,
+		c.correlation, c.causing, c.commitment, c.headers, c.data,
 	}
 }
 

@@ -87,7 +87,7 @@ func baselinePool(b *testing.B, dsn string) *pgxpool.Pool {
 	require.NoError(b, err)
 	b.Cleanup(pool.Close)
 	_, err = pool.Exec(context.Background(), `
-		create table plain (like events including all);
+		create table plain (like events_1 including all);
 		create sequence plain_position;
 		create table plain_head (position bigint not null) with (fillfactor = 10);
 		insert into plain_head values (0)`)
@@ -95,8 +95,8 @@ func baselinePool(b *testing.B, dsn string) *pgxpool.Pool {
 	return pool
 }
 
-const insertPlain = `insert into plain (position, stream_id, version, id, type, schema_version, actor_kind, recorded_at, data)
-	values (%s, $1, 1, $2, 'test.happened', 1, 'system', now(), $3)`
+const insertPlain = `insert into plain (position, stream_id, version, id, type, schema_version, actor_kind, recorded_at, commitment, data)
+	values (%s, $1, 1, $2, 'test.happened', 1, 'system', now(), '', $3)`
 
 func insertUnordered(pool *pgxpool.Pool) func(context.Context) error {
 	query := fmt.Sprintf(insertPlain, "nextval('plain_position')")

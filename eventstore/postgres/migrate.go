@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"fmt"
 	"io/fs"
@@ -24,15 +25,7 @@ func Migrate(ctx context.Context, dsn string) (int, error) {
 	}
 	db := stdlib.OpenDB(*config)
 	defer db.Close()
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return 0, err
-	}
-	locker, err := lock.NewPostgresSessionLocker()
-	if err != nil {
-		return 0, err
-	}
-	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker))
+	provider, err := newMigrator(db)
 	if err != nil {
 		return 0, err
 	}
@@ -41,4 +34,16 @@ func Migrate(ctx context.Context, dsn string) (int, error) {
 		return 0, fmt.Errorf("migrate the database: %w", err)
 	}
 	return len(applied), nil
+}
+
+func newMigrator(db *sql.DB) (*goose.Provider, error) {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	locker, err := lock.NewPostgresSessionLocker()
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker))
 }

@@ -7,7 +7,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -38,7 +37,11 @@ var (
 
 // Open connects to a migrated database and starts the writer and the session. processID names this process in its
 // lease, see Store.Alive. Close must be called in the end.
-func Open(ctx context.Context, dsn string, processID uuid.UUID, logger *slog.Logger) (*Store, error) {
+func Open(ctx context.Context, dsn string, processID uuid.UUID, logger *slog.Logger, opts ...Option) (*Store, error) {
+	chosen := options{partitionSize: DefaultPartitionSize}
+	for _, opt := range opts {
+		opt(&chosen)
+	}
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("parse the database address: %w", err)
@@ -57,7 +60,8 @@ func Open(ctx context.Context, dsn string, processID uuid.UUID, logger *slog.Log
 		pool.Close()
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
-	return &Store{pool: pool, session: session, writer: startWriter(config.ConnConfig, session.committed, logger)}, nil
+	writer := startWriter(config.ConnConfig, chosen.partitionSize, session.committed, logger)
+	return &Store{pool: pool, session: session, writer: writer}, nil
 }
 
 // scanTimesInUTC makes read times the same whatever the host's time zone is.
@@ -105,36 +109,4 @@ func (s *Store) Head(ctx context.Context) (eventstore.Position, error) {
 		return 0, fmt.Errorf("read the head of the log: %w", err)
 	}
 	return head, nil
-}
-
-// Put implements eventstore.Vault.
-func (s *Store) Put(ctx context.Context, owner uuid.UUID, name string, secret []byte) error {
-	_, err := s.pool.Exec(ctx, `
-		insert into vault (owner, name, secret) values ($1, $2, $3)
-		on conflict (owner, name) do update set secret = excluded.secret`, owner, name, secret)
-	if err != nil {
-		return fmt.Errorf("store the %s of %s: %w", name, owner, err)
-	}
-	return nil
-}
-
-// Get implements eventstore.Vault.
-func (s *Store) Get(ctx context.Context, owner uuid.UUID, name string) ([]byte, error) {
-	var secret []byte
-	err := s.pool.QueryRow(ctx, "select secret from vault where owner = $1 and name = $2", owner, name).Scan(&secret)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, eventstore.ErrNoSecret
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the %s of %s: %w", name, owner, err)
-	}
-	return secret, nil
-}
-
-// Forget implements eventstore.Vault.
-func (s *Store) Forget(ctx context.Context, owner uuid.UUID) error {
-	if _, err := s.pool.Exec(ctx, "delete from vault where owner = $1", owner); err != nil {
-		return fmt.Errorf("forget the secrets of %s: %w", owner, err)
-	}
-	return nil
 }

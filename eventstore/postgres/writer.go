@@ -61,6 +61,9 @@ type writer struct {
 	committed func(pid uint32) // told after each batch, with the writer's backend
 	logger    *slog.Logger
 
+	partitionSize   int64
+	partitionedUpto int64 // the first position without a partition, as far as is known
+
 	queue    chan *request
 	deferred []*request    // kept for the next batch: an append to a stream that the current batch touches
 	timeout  time.Duration // batchTimeout, but for tests
@@ -73,9 +76,9 @@ type writer struct {
 	stopped  chan struct{} // closed when everything that was taken is answered
 }
 
-func startWriter(config *pgx.ConnConfig, committed func(pid uint32), logger *slog.Logger) *writer {
+func startWriter(config *pgx.ConnConfig, partitionSize int64, committed func(pid uint32), logger *slog.Logger) *writer {
 	w := &writer{
-		config: config.Copy(), committed: committed, logger: logger, timeout: batchTimeout,
+		config: config.Copy(), committed: committed, logger: logger, timeout: batchTimeout, partitionSize: partitionSize,
 		queue: make(chan *request, queueLength), stopping: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	maps.Copy(w.config.RuntimeParams, map[string]string{
@@ -217,6 +220,7 @@ func (w *writer) commit(b *batch) {
 	case err == nil:
 		w.answer(b, rows)
 		w.committed(w.conn.PgConn().PID())
+		w.prepare(rows[0].Head)
 	case errors.Is(err, eventstore.ErrClosed):
 		b.answer(0, err)
 	case errors.As(err, &refused) && !w.conn.IsClosed() && len(b.requests) > 1:
@@ -227,6 +231,16 @@ func (w *writer) commit(b *batch) {
 		w.logger.Warn("the connection to the log broke; reconnecting", "error", err, "appends", len(b.requests))
 		w.disconnect()
 		w.settle(b)
+	}
+}
+
+// prepare makes room in the log for what comes. When that fails there is room left for a while, and the next batch tries
+// again.
+func (w *writer) prepare(head eventstore.Position) {
+	ctx, cancel := context.WithTimeout(context.Background(), w.timeout)
+	defer cancel()
+	if err := w.keepAhead(ctx, head); err != nil {
+		w.logger.Error("no room could be made for what will be appended", "error", err)
 	}
 }
 
@@ -392,7 +406,7 @@ func (w *writer) connect() error {
 	return nil
 }
 
-// tryConnect opens a connection and ends the one before it on the server's side. That one may have a batch in its
+// tryConnect opens a connection, with room in the log for what comes, and ends the one before it on the server's side. That one may have a batch in its
 // buffers that Postgres has not read yet; it must not be written after the writer has looked for it in vain. Each
 // connection has a name of its own, which does not come again as a process id might.
 func (w *writer) tryConnect() error {
@@ -410,6 +424,10 @@ func (w *writer) tryConnect() error {
 		return err
 	}
 	w.name, w.conn = name, conn
+	if err := w.keepAhead(ctx, 0); err != nil {
+		w.disconnect()
+		return err
+	}
 	return nil
 }
 

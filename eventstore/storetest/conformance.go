@@ -47,7 +47,7 @@ func Run(t *testing.T, open func(t *testing.T) eventstore.Store) {
 // Event makes an event with this text as its data.
 func Event(text string) eventstore.NewEvent {
 	return eventstore.NewEvent{
-		ID: uuid.New(), Type: "test.happened", SchemaVersion: 1, Data: []byte(text),
+		ID: uuid.New(), Type: "test.happened", SchemaVersion: 1, Data: []byte(text), Commitment: eventstore.Commit([]byte(text)),
 		Metadata: eventstore.Metadata{Actor: domain.Actor{Kind: domain.ActorSystem}},
 	}
 }
@@ -130,8 +130,9 @@ func positionsAreDense(t *testing.T, s eventstore.Store) {
 func eventsRoundTrip(t *testing.T, s eventstore.Store) {
 	full := eventstore.NewEvent{
 		ID: uuid.New(), Type: "test.happened", SchemaVersion: 7, Data: []byte("\x00\xff{\"a\":\"\\u0000\"}"),
+		Commitment: eventstore.Commit([]byte("payload")),
 		Metadata: eventstore.Metadata{
-			AccountID: uuid.New(), Actor: domain.Actor{Kind: domain.ActorAPIKey, ID: uuid.New()},
+			AccountID: uuid.New(), Actor: domain.Actor{Kind: domain.ActorAPIKey, ID: uuid.New(), Prefix: "vr_012345678"},
 			CorrelationID: uuid.New(), CausationID: uuid.New(), Headers: map[string]string{"traceparent": "00-ab", "": "é\u0000"},
 		},
 	}

@@ -34,4 +34,21 @@ func RunVault(t *testing.T, v eventstore.Vault) {
 	secret, err = v.Get(ctx, other, "password")
 	require.NoError(t, err)
 	require.Equal(t, []byte("theirs"), secret)
+
+	kept, err := v.PutNew(ctx, owner, "data key", []byte("first"))
+	require.NoError(t, err)
+	require.Equal(t, []byte("first"), kept, "who was forgotten may come again")
+	kept, err = v.PutNew(ctx, owner, "data key", []byte("second"))
+	require.NoError(t, err)
+	require.Equal(t, []byte("first"), kept, "the first one stays")
+
+	require.NoError(t, v.Erase(ctx, owner))
+	_, err = v.Get(ctx, owner, "data key")
+	require.ErrorIs(t, err, eventstore.ErrNoSecret)
+	_, err = v.PutNew(ctx, owner, "data key", []byte("third"))
+	require.ErrorIs(t, err, eventstore.ErrNoSecret, "who was erased stays erased")
+	require.NoError(t, v.Erase(ctx, owner), "twice is as good as once")
+	secret, err = v.Get(ctx, other, "password")
+	require.NoError(t, err)
+	require.Equal(t, []byte("theirs"), secret)
 }

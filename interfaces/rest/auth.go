@@ -61,5 +61,5 @@ func (a *API) authenticateKey(ctx context.Context, credential string) (caller, e
 		return caller{}, errKeyExpired
 	}
 	a.keyUses.note(key, requestID(ctx))
-	return caller{accountID: key.AccountID, actor: domain.Actor{Kind: domain.ActorAPIKey, ID: key.ID}}, nil
+	return caller{accountID: key.AccountID, actor: domain.Actor{Kind: domain.ActorAPIKey, ID: key.ID, Prefix: key.Prefix}}, nil
 }

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/voltrun/voltrun/commands"
-	"github.com/voltrun/voltrun/eventstore"
+	"github.com/voltrun/voltrun/eventstore/storetest"
 	"github.com/voltrun/voltrun/interfaces/rest/resttest"
 )
 
@@ -77,7 +77,7 @@ func TestALoginTakesTheSameTimeWhicheverIsWrong(t *testing.T) {
 	s := resttest.Start(t)
 	slow, err := commands.NewPasswords(bcrypt.MinCost + 4) // tens of milliseconds, far more than all the rest
 	require.NoError(t, err)
-	*s.Commands = *commands.New(s.Store, s.Store, eventstore.DomainCodec(), slow, nil)
+	*s.Commands = *commands.New(s.Store, s.Store, storetest.Codec(s.Store), slow, nil)
 	c := newClient(t, s)
 	c.do("POST", "/api/auth/register", object{"email": "ada@example.com", "password": "lovelace", "name": "Ada"}, 201)
 

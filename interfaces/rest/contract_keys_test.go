@@ -120,7 +120,9 @@ func TestEveryEventKnowsWhoAskedForItAndInWhichRequest(t *testing.T) {
 		want domain.Actor
 	}{
 		{c, domain.Actor{Kind: domain.ActorUser, ID: account}},
-		{newClient(t, s).bearing(created["key"].(string)), domain.Actor{Kind: domain.ActorAPIKey, ID: uuid.MustParse(created["id"].(string))}},
+		{newClient(t, s).bearing(created["key"].(string)), domain.Actor{
+			Kind: domain.ActorAPIKey, ID: uuid.MustParse(created["id"].(string)), Prefix: created["prefix"].(string),
+		}},
 	} {
 		id := asked.by.with("X-Request-Id", request.String()).createFunction("hello")
 		for event, err := range s.Store.ReadStream(t.Context(), uuid.MustParse(id), 0) {

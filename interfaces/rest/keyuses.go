@@ -58,7 +58,7 @@ func (u *keyUses) note(key projections.Key, requestID uuid.UUID) {
 		return
 	}
 	select {
-	case u.queue <- commands.KeyUse{AccountID: key.AccountID, KeyID: key.ID, RequestID: requestID, At: now}:
+	case u.queue <- commands.KeyUse{AccountID: key.AccountID, KeyID: key.ID, Prefix: key.Prefix, RequestID: requestID, At: now}:
 		u.noted[key.ID] = now
 	default:
 	}

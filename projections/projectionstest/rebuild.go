@@ -20,7 +20,7 @@ import (
 const catchUpWithin = time.Minute
 
 // Follow sets projections up and lets them follow the log until the test ends, as a server does.
-func Follow(t testing.TB, store *postgres.Store, list []*projections.Projection) *projections.Live {
+func Follow(t testing.TB, store *postgres.Store, codec *eventstore.Codec, list []*projections.Projection) *projections.Live {
 	t.Helper()
 	ctx := context.Background()
 	quiet := slog.New(slog.DiscardHandler)
@@ -28,7 +28,7 @@ func Follow(t testing.TB, store *postgres.Store, list []*projections.Projection)
 	require.NoError(t, err)
 	router, err := feed.NewRouter(feed.NewPublisher(store), quiet)
 	require.NoError(t, err)
-	live := projections.Follow(router, feed.New(store.Pool(), store, quiet), eventstore.DomainCodec(), list)
+	live := projections.Follow(router, feed.New(store.Pool(), store, quiet), codec, list)
 	go func() { _ = router.Run(ctx) }()
 	<-router.Running()
 	t.Cleanup(func() { require.NoError(t, router.Close()) })
@@ -49,7 +49,7 @@ func CatchUp(t testing.TB, store *postgres.Store, live *projections.Live) {
 
 // RequireEqualToRebuilt builds every read model anew from position 1 and requires that each table comes out as it was.
 // Whoever follows the log already goes on: it shares the checkpoints.
-func RequireEqualToRebuilt(t testing.TB, store *postgres.Store) {
+func RequireEqualToRebuilt(t testing.TB, store *postgres.Store, codec *eventstore.Codec) {
 	t.Helper()
 	before := digests(t, store)
 	var raised []*projections.Projection
@@ -61,7 +61,7 @@ func RequireEqualToRebuilt(t testing.TB, store *postgres.Store) {
 	anew, err := projections.Setup(context.Background(), store.Pool(), raised)
 	require.NoError(t, err)
 	require.Len(t, anew, len(raised))
-	CatchUp(t, store, Follow(t, store, raised))
+	CatchUp(t, store, Follow(t, store, codec, raised))
 	require.Equal(t, before, digests(t, store))
 }
 

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/voltrun/voltrun/commands"
-	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/pgtest"
 	"github.com/voltrun/voltrun/eventstore/postgres"
+	"github.com/voltrun/voltrun/eventstore/storetest"
 	"github.com/voltrun/voltrun/interfaces/rest"
 	"github.com/voltrun/voltrun/projections"
 	"github.com/voltrun/voltrun/projections/projectionstest"
@@ -78,8 +78,8 @@ func open(t testing.TB) *Server {
 	passwords, err := commands.NewPasswords(bcrypt.MinCost)
 	require.NoError(t, err)
 	return &Server{
-		Commands: commands.New(store, store, eventstore.DomainCodec(), passwords, []string{"nodejs", "python"}),
-		Queries:  projections.NewQueries(store.Pool()), Store: store, Live: projectionstest.Follow(t, store, projections.All()),
+		Commands: commands.New(store, store, storetest.Codec(store), passwords, []string{"nodejs", "python"}),
+		Queries:  projections.NewQueries(store.Pool()), Store: store, Live: projectionstest.Follow(t, store, storetest.Codec(store), projections.All()),
 	}
 }
 

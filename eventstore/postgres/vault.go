@@ -1,0 +1,82 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/voltrun/voltrun/eventstore"
+)
+
+// erasedMark is the name of the row that stays of an owner who was erased. It holds nothing.
+const erasedMark = "erased"
+
+// Put implements eventstore.Vault.
+func (s *Store) Put(ctx context.Context, owner uuid.UUID, name string, secret []byte) error {
+	_, err := s.pool.Exec(ctx, `
+		insert into vault (owner, name, secret) values ($1, $2, $3)
+		on conflict (owner, name) do update set secret = excluded.secret`, owner, name, secret)
+	if err != nil {
+		return fmt.Errorf("store the %s of %s: %w", name, owner, err)
+	}
+	return nil
+}
+
+// Get implements eventstore.Vault.
+func (s *Store) Get(ctx context.Context, owner uuid.UUID, name string) ([]byte, error) {
+	var secret []byte
+	err := s.pool.QueryRow(ctx, "select secret from vault where owner = $1 and name = $2", owner, name).Scan(&secret)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, eventstore.ErrNoSecret
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the %s of %s: %w", name, owner, err)
+	}
+	return secret, nil
+}
+
+// Forget implements eventstore.Vault.
+func (s *Store) Forget(ctx context.Context, owner uuid.UUID) error {
+	if _, err := s.pool.Exec(ctx, "delete from vault where owner = $1", owner); err != nil {
+		return fmt.Errorf("forget the secrets of %s: %w", owner, err)
+	}
+	return nil
+}
+
+// lockOwner orders PutNew and Erase of one owner, so that nothing is stored for an owner behind the back of an erasure.
+const lockOwner = "select pg_advisory_xact_lock(hashtextextended('vault ' || $1::text, 0))"
+
+// PutNew implements eventstore.Vault.
+func (s *Store) PutNew(ctx context.Context, owner uuid.UUID, name string, secret []byte) (kept []byte, err error) {
+	var round pgx.Batch // one implicit transaction
+	round.Queue(lockOwner, owner)
+	round.Queue(`insert into vault (owner, name, secret)
+		select $1, $2, $3 where not exists (select from vault where owner = $1 and name = $4)
+		on conflict (owner, name) do nothing`, owner, name, secret, erasedMark)
+	round.Queue("select secret from vault where owner = $1 and name = $2", owner, name).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&kept)
+	})
+	err = s.pool.SendBatch(ctx, &round).Close()
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, eventstore.ErrNoSecret
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store the %s of %s: %w", name, owner, err)
+	}
+	return kept, nil
+}
+
+// Erase implements eventstore.Vault.
+func (s *Store) Erase(ctx context.Context, owner uuid.UUID) error {
+	var round pgx.Batch // one implicit transaction
+	round.Queue(lockOwner, owner)
+	round.Queue("delete from vault where owner = $1", owner)
+	round.Queue("insert into vault (owner, name, secret) values ($1, $2, '')", owner, erasedMark)
+	if err := s.pool.SendBatch(ctx, &round).Close(); err != nil {
+		return fmt.Errorf("erase the secrets of %s: %w", owner, err)
+	}
+	return nil
+}
