@@ -7,40 +7,47 @@ with requested as materialized (
     select * from unnest($1::int[], $2::uuid[], $3::int[], $4::int[])
         with ordinality as r (append, stream_id, expected, events, write)
 ), found as materialized (
-    select r.*, coalesce(s.version, 0) as version
-    from requested r left join streams s using (stream_id)
+    -- Not a join: planned while the table is small, it would go on reading the whole of it when it is large.
+    select r.*, coalesce((select s.version from streams s where s.stream_id = r.stream_id), 0) as version
+    from requested r
 ), refused as materialized (
     select distinct append from found where expected >= 0 and expected <> version
-), accepted as materialized (
-    -- upto: how many events of the batch there are up to the end of this write
-    select f.*, sum(events) over (order by write) as upto
-    from found f where not exists (select from refused r where r.append = f.append)
+), judged as materialized (
+    -- upto: how many events of accepted appends there are up to the end of this write
+    select j.*, sum(case when accepted then events else 0 end) over (order by write) as upto
+    from (select f.*, not exists (select from refused r where r.append = f.append) as accepted from found f) j
+), layout as materialized (
+    -- The writes as arrays, in which an event finds its own. A join would compare each event with each write: Postgres
+    -- takes both for few, because it plans without knowing their number.
+    select array_agg(stream_id order by write) as stream_id, array_agg(version order by write) as version,
+           array_agg(accepted order by write) as accepted, array_agg(upto - events order by write) as before, max(upto) as total
+    from judged
 ), moved_head as (
     update head
-    set position = position + (select max(upto) from accepted),
+    set position = position + total,
         -- Time never goes backwards along positions, whatever the clock does.
         recorded_at = greatest(recorded_at, clock_timestamp())
-    where exists (select from accepted)
-    returning position, position - (select max(upto) from accepted) as before, recorded_at
+    from layout where total > 0
+    returning position, position - total as before, recorded_at
 ), moved_streams as (
     insert into streams (stream_id, version, first_position)
-    select a.stream_id, a.version + a.events, h.before + a.upto - a.events + 1
-    from moved_head h, accepted a
+    select j.stream_id, j.version + j.events, h.before + j.upto - j.events + 1
+    from moved_head h, judged j where j.accepted
     on conflict (stream_id) do update set version = excluded.version
 ), written as (
     insert into events (position, stream_id, version, id, type, schema_version, account_id, actor_kind, actor_id, actor_prefix,
                         correlation_id, causation_id, recorded_at, commitment, headers, data)
-    select h.before + a.upto - a.events + e.place, a.stream_id, a.version + e.place, e.id, e.type, e.schema_version,
+    select h.before + l.before[e.write] + e.place, l.stream_id[e.write], l.version[e.write] + e.place, e.id, e.type, e.schema_version,
            e.account_id, e.actor_kind, e.actor_id, e.actor_prefix, e.correlation_id, e.causation_id, h.recorded_at, e.commitment,
            e.headers, e.data
-    from moved_head h,
+    from moved_head h, layout l,
         unnest($5::int[], $6::int[], $7::uuid[], $8::text[], $9::smallint[], $10::uuid[], $11::text[], $12::uuid[], $13::text[],
                $14::uuid[], $15::uuid[], $16::bytea[], $17::bytea[], $18::bytea[])
             with ordinality as e (write, place, id, type, schema_version, account_id, actor_kind, actor_id, actor_prefix,
                                   correlation_id, causation_id, commitment, headers, data, ord)
-        join accepted a using (write)
+    where l.accepted[e.write]
     order by e.ord
 )
-select f.version, not exists (select from refused r where r.append = f.append), coalesce(h.position, 0)
-from found f left join moved_head h on true
-order by f.write
+select j.version, j.accepted, coalesce(h.position, 0)
+from judged j left join moved_head h on true
+order by j.write
