@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"time"
@@ -41,8 +40,7 @@ type CreateKeyHandler struct{ journal *journal }
 
 // Handle makes an API key of 32 random bytes.
 func (h CreateKeyHandler) Handle(ctx context.Context, origin Origin, accountID uuid.UUID, name string, expiresAt *time.Time) (NewKey, error) {
-	var secret [32]byte
-	_, _ = rand.Read(secret[:]) // never fails, by its contract
+	secret := h.journal.newSecret()
 	key := NewKey{ID: h.journal.newID(), Key: KeyPrefix + hex.EncodeToString(secret[:])}
 	key.Prefix = PrefixOfKey(key.Key)
 	cmd := domain.CreateKey{

@@ -4,6 +4,7 @@
 package commands
 
 import (
+	"crypto/rand"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,12 +31,28 @@ type Handlers struct {
 	CreateKey  CreateKeyHandler
 	NoteKeyUse NoteKeyUseHandler
 	DeleteKey  DeleteKeyHandler
+
+	journal   *journal
+	vault     eventstore.Vault
+	passwords *Passwords
+	runtimes  []string
 }
 
 // New makes the handlers over a log and its vault. runtimes are the words of the runtimes that this host can serve.
 func New(store eventstore.Store, vault eventstore.Vault, codec *eventstore.Codec, passwords *Passwords, runtimes []string) *Handlers {
-	j := &journal{store: store, codec: codec, now: time.Now, newID: newID, functions: newFunctionCache()}
+	j := &journal{store: store, codec: codec, now: time.Now, newID: newID, random: rand.Reader, functions: newFunctionCache()}
+	return newHandlers(j, vault, passwords, runtimes)
+}
+
+// over makes the same handlers over another journal and vault.
+func (h *Handlers) over(j *journal, vault eventstore.Vault) *Handlers {
+	return newHandlers(j, vault, h.passwords, h.runtimes)
+}
+
+func newHandlers(j *journal, vault eventstore.Vault, passwords *Passwords, runtimes []string) *Handlers {
 	return &Handlers{
+		journal: j, vault: vault, passwords: passwords, runtimes: runtimes,
+
 		RegisterAccount: RegisterAccountHandler{j, vault, passwords},
 		LogIn:           LogInHandler{j, vault, passwords},
 		RefreshSession:  RefreshSessionHandler{j},

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,14 +15,22 @@ import (
 // maxAttempts bounds how often a command decides again because others keep being faster.
 const maxAttempts = 20
 
-// journal is the log as the handlers use it: in domain events.
+// journal is the log as the handlers use it: in domain events. It is also where they get everything from that would be
+// different in another run of the same command: the time, the ids of what they make, and secrets (see Idempotency).
 type journal struct {
-	store eventstore.Store
-	codec *eventstore.Codec
-	now   func() time.Time
-	newID func() uuid.UUID
+	store  eventstore.Store
+	codec  *eventstore.Codec
+	now    func() time.Time
+	newID  func() uuid.UUID
+	random io.Reader // never fails
 
 	functions *functionCache
+}
+
+// newSecret is 256 random bits.
+func (j *journal) newSecret() (secret [32]byte) {
+	_, _ = io.ReadFull(j.random, secret[:])
+	return secret
 }
 
 // history is a stream as a command sees it.
@@ -99,13 +108,13 @@ func decide[S domain.State[S]](
 	return 0, domain.Errorf(domain.Conflict, "It is being changed by many requests at once. Try again.")
 }
 
-// write encodes events for a stream.
+// write encodes events for a stream. The ids of events are no part of any answer, so they are the run's own.
 func (j *journal) write(
 	ctx context.Context, streamID uuid.UUID, expected eventstore.ExpectedVersion, meta eventstore.Metadata, events ...domain.Event,
 ) (eventstore.Write, error) {
 	w := eventstore.Write{StreamID: streamID, Expected: expected}
 	for _, e := range events {
-		encoded, err := j.codec.Encode(ctx, j.newID(), e, meta)
+		encoded, err := j.codec.Encode(ctx, newID(), e, meta)
 		if err != nil {
 			return w, err
 		}

@@ -54,7 +54,7 @@ func (h LogInHandler) openSession(ctx context.Context, origin Origin, accountID 
 	if err != nil {
 		return Login{}, err
 	}
-	token := newRefreshToken(h.journal.newID())
+	token := refreshToken{sessionID: h.journal.newID(), secret: h.journal.newSecret()}
 	cmd := domain.StartSession{SessionID: token.sessionID, AccountID: accountID, TokenHash: token.hash(), Now: h.journal.now()}
 	origin.Actor = domain.Actor{Kind: domain.ActorUser, ID: accountID}
 	position, err := decide(ctx, h.journal, origin.metadata(accountID), token.sessionID, cmd.Decide)

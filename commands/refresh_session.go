@@ -34,7 +34,7 @@ func (h RefreshSessionHandler) refresh(ctx context.Context, origin Origin, sessi
 	if err != nil {
 		return Login{}, err
 	}
-	successor := newRefreshToken(sessionID)
+	successor := refreshToken{sessionID: sessionID, secret: h.journal.newSecret()}
 	cmd := domain.RefreshSession{Presented: presented, Successor: successor.hash(), Now: h.journal.now()}
 	origin.Actor = domain.Actor{Kind: domain.ActorUser, ID: session.state.AccountID}
 	position, err := decide(ctx, h.journal, origin.metadata(session.state.AccountID), sessionID, cmd.Decide)

@@ -1,7 +1,6 @@
 package commands
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"strings"
@@ -16,12 +15,6 @@ const refreshTokenPrefix = "vrr_"
 type refreshToken struct {
 	sessionID uuid.UUID
 	secret    [32]byte
-}
-
-func newRefreshToken(sessionID uuid.UUID) refreshToken {
-	t := refreshToken{sessionID: sessionID}
-	_, _ = rand.Read(t.secret[:]) // never fails, by its contract
-	return t
 }
 
 func (t refreshToken) String() string {

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 
 	"github.com/google/uuid"
 
@@ -52,8 +53,10 @@ func (h RegisterAccountHandler) Handle(ctx context.Context, origin Origin, cmd d
 	}
 	login, err := h.open(ctx, origin, cmd, reserve)
 	if eventstore.IsConflict(err) {
+		err = domain.ErrEmailTaken
+	}
+	if errors.Is(err, domain.ErrEmailTaken) || errors.Is(err, errOvertaken) {
 		_ = h.vault.Forget(ctx, cmd.AccountID) // see above: when it fails, the hash stays and harms nobody
-		return Login{}, domain.ErrEmailTaken
 	}
 	return login, err
 }
@@ -76,7 +79,7 @@ func (h RegisterAccountHandler) reserveEmail(ctx context.Context, origin Origin,
 }
 
 func (h RegisterAccountHandler) open(ctx context.Context, origin Origin, cmd domain.RegisterAccount, reserve eventstore.Write) (Login, error) {
-	token := newRefreshToken(h.journal.newID())
+	token := refreshToken{sessionID: h.journal.newID(), secret: h.journal.newSecret()}
 	started, err := domain.StartSession{
 		SessionID: token.sessionID, AccountID: cmd.AccountID, TokenHash: token.hash(), Now: h.journal.now(),
 	}.Decide(domain.Session{})

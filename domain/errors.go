@@ -14,6 +14,7 @@ const (
 	Unauthorized Code = "unauthorized" // who is asking is not known, or not any longer
 	NotFound     Code = "not_found"    // it does not exist, or belongs to somebody else: the two look alike
 	Conflict     Code = "conflict"     // right in form, but not in the state that things are in now
+	KeyReused    Code = "key_reused"   // another request was made under the same idempotency key
 	TooLarge     Code = "too_large"    // over a limit in bytes
 	Unavailable  Code = "unavailable"  // VoltRun cannot do it now; sending it again later may help
 )

@@ -48,5 +48,6 @@ func Events() []Event {
 		FunctionCreated{}, FunctionUpdated{}, FunctionDeleted{},
 		ExecutionRequested{}, ExecutionStarted{}, ExecutionLogLine{}, ExecutionCompleted{}, ExecutionFailed{},
 		KeyCreated{}, KeyUsed{}, KeyDeleted{},
+		RequestCarriedOut{},
 	}
 }

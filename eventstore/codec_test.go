@@ -56,6 +56,7 @@ func samples() []domain.Event {
 		domain.KeyCreated{KeyID: id, AccountID: account, Name: "ci", Prefix: "vr_012345678", Hash: []byte("hash"), ExpiresAt: &at},
 		domain.KeyUsed{KeyID: id, At: at},
 		domain.KeyDeleted{},
+		domain.RequestCarriedOut{Fingerprint: []byte("fingerprint"), At: at},
 	}
 }
 

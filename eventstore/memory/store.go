@@ -22,16 +22,21 @@ type Store struct {
 	streams map[uuid.UUID][]eventstore.Position
 	secrets map[uuid.UUID]map[string][]byte
 	erased  map[uuid.UUID]bool
+	answers map[uuid.UUID]eventstore.Answer
 }
 
 var (
-	_ eventstore.Store = (*Store)(nil)
-	_ eventstore.Vault = (*Store)(nil)
+	_ eventstore.Store   = (*Store)(nil)
+	_ eventstore.Vault   = (*Store)(nil)
+	_ eventstore.Answers = (*Store)(nil)
 )
 
 // New makes an empty log.
 func New() *Store {
-	return &Store{streams: map[uuid.UUID][]eventstore.Position{}, secrets: map[uuid.UUID]map[string][]byte{}, erased: map[uuid.UUID]bool{}}
+	return &Store{
+		streams: map[uuid.UUID][]eventstore.Position{}, secrets: map[uuid.UUID]map[string][]byte{}, erased: map[uuid.UUID]bool{},
+		answers: map[uuid.UUID]eventstore.Answer{},
+	}
 }
 
 // Append implements eventstore.Store.
@@ -159,6 +164,7 @@ func (s *Store) PutNew(_ context.Context, owner uuid.UUID, name string, secret [
 
 // Erase implements eventstore.Vault.
 func (s *Store) Erase(_ context.Context, owner uuid.UUID) error {
+	s.dropAnswers(func(a eventstore.Answer) bool { return a.AccountID == owner })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.secrets, owner)
@@ -168,6 +174,7 @@ func (s *Store) Erase(_ context.Context, owner uuid.UUID) error {
 
 // Forget implements eventstore.Vault.
 func (s *Store) Forget(_ context.Context, owner uuid.UUID) error {
+	s.dropAnswers(func(a eventstore.Answer) bool { return a.AccountID == owner })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.secrets, owner)

@@ -12,6 +12,10 @@ func TestMemoryStoreKeepsTheContract(t *testing.T) {
 	storetest.Run(t, func(*testing.T) eventstore.Store { return memory.New() })
 }
 
+func TestMemoryAnswersKeepTheContract(t *testing.T) {
+	storetest.RunAnswers(t, memory.New())
+}
+
 func TestMemoryVaultKeepsTheContract(t *testing.T) {
 	storetest.RunVault(t, memory.New())
 }

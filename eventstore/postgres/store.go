@@ -23,7 +23,7 @@ import (
 // work. The DSN can ask for more with pool_max_conns.
 const minPoolSize = 16
 
-// Store is the log in Postgres. It implements eventstore.Store and eventstore.Vault.
+// Store is the log in Postgres, with the vault and the answers beside it.
 type Store struct {
 	pool    *pgxpool.Pool
 	writer  *writer
@@ -31,8 +31,9 @@ type Store struct {
 }
 
 var (
-	_ eventstore.Store = (*Store)(nil)
-	_ eventstore.Vault = (*Store)(nil)
+	_ eventstore.Store   = (*Store)(nil)
+	_ eventstore.Vault   = (*Store)(nil)
+	_ eventstore.Answers = (*Store)(nil)
 )
 
 // Open connects to a migrated database and starts the writer and the session. processID names this process in its

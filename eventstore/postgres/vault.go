@@ -40,7 +40,8 @@ func (s *Store) Get(ctx context.Context, owner uuid.UUID, name string) ([]byte, 
 
 // Forget implements eventstore.Vault.
 func (s *Store) Forget(ctx context.Context, owner uuid.UUID) error {
-	if _, err := s.pool.Exec(ctx, "delete from vault where owner = $1", owner); err != nil {
+	_, err := s.pool.Exec(ctx, "with answered as (delete from answers where account_id = $1) delete from vault where owner = $1", owner)
+	if err != nil {
 		return fmt.Errorf("forget the secrets of %s: %w", owner, err)
 	}
 	return nil
@@ -74,6 +75,7 @@ func (s *Store) Erase(ctx context.Context, owner uuid.UUID) error {
 	var round pgx.Batch // one implicit transaction
 	round.Queue(lockOwner, owner)
 	round.Queue("delete from vault where owner = $1", owner)
+	round.Queue("delete from answers where account_id = $1", owner)
 	round.Queue("insert into vault (owner, name, secret) values ($1, $2, '')", owner, erasedMark)
 	if err := s.pool.SendBatch(ctx, &round).Close(); err != nil {
 		return fmt.Errorf("erase the secrets of %s: %w", owner, err)

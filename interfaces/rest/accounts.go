@@ -28,7 +28,7 @@ func (a *API) register(ctx context.Context, r *request) (int, any, error) {
 		return 0, nil, err
 	}
 	cmd := domain.RegisterAccount{Email: body.Email, Password: body.Password, Name: body.Name}
-	login, err := a.commands.RegisterAccount.Handle(ctx, r.origin(), cmd)
+	login, err := r.commands.RegisterAccount.Handle(ctx, r.origin(), cmd)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -44,7 +44,7 @@ func (a *API) logIn(ctx context.Context, r *request) (int, any, error) {
 	if err := r.decode(&body); err != nil {
 		return 0, nil, err
 	}
-	login, err := a.commands.LogIn.Handle(ctx, r.origin(), domain.LogIn{Email: body.Email, Password: body.Password})
+	login, err := r.commands.LogIn.Handle(ctx, r.origin(), domain.LogIn{Email: body.Email, Password: body.Password})
 	if err != nil {
 		return 0, nil, err
 	}
@@ -72,7 +72,7 @@ func (a *API) refresh(ctx context.Context, r *request) (int, any, error) {
 
 func (a *API) refreshBy(ctx context.Context, r *request, refreshToken string) (commands.Login, error) {
 	if refreshToken != "" {
-		return a.commands.RefreshSession.ByToken(ctx, r.origin(), refreshToken)
+		return r.commands.RefreshSession.ByToken(ctx, r.origin(), refreshToken)
 	}
 	who, err := a.authenticate(r.Request)
 	if err != nil {
@@ -81,7 +81,7 @@ func (a *API) refreshBy(ctx context.Context, r *request, refreshToken string) (c
 	if who.actor.Kind == domain.ActorAPIKey {
 		return commands.Login{}, errKeyNoSession
 	}
-	return a.commands.RefreshSession.BySession(ctx, r.origin(), who.sessionID)
+	return r.commands.RefreshSession.BySession(ctx, r.origin(), who.sessionID)
 }
 
 func (a *API) signedIn(status int, login commands.Login) (int, any, error) {

@@ -23,10 +23,11 @@ const MinSecretBytes = 32
 
 // Config is what the API stands on.
 type Config struct {
-	Commands *commands.Handlers
-	Queries  *projections.Queries
-	Live     *projections.Live
-	Health   Health
+	Commands    *commands.Handlers
+	Idempotency *commands.Idempotency
+	Queries     *projections.Queries
+	Live        *projections.Live
+	Health      Health
 
 	JWTSecret  []byte   // signs access tokens; at least MinSecretBytes
 	DevOrigins []string // web origins other than our own that may call; nil means DefaultDevOrigin
@@ -36,15 +37,16 @@ type Config struct {
 
 // API serves HTTP. Close must be called when it serves no more.
 type API struct {
-	commands *commands.Handlers
-	queries  *projections.Queries
-	live     *projections.Live
-	health   Health
-	tokens   *tokens
-	keyUses  *keyUses
-	now      func() time.Time
-	logger   *slog.Logger
-	handler  http.Handler
+	handlers    *commands.Handlers // for all but the routes: a request has its own
+	idempotency *commands.Idempotency
+	queries     *projections.Queries
+	live        *projections.Live
+	health      Health
+	tokens      *tokens
+	keyUses     *keyUses
+	now         func() time.Time
+	logger      *slog.Logger
+	handler     http.Handler
 
 	// deletedKeys are the ids of the keys that were deleted through this process and may still stand in the read model.
 	deletedKeys sync.Map
@@ -55,8 +57,8 @@ func New(c Config) (*API, error) {
 	if len(c.JWTSecret) < MinSecretBytes {
 		return nil, fmt.Errorf("the secret for access tokens must have at least %d bytes, but has %d", MinSecretBytes, len(c.JWTSecret))
 	}
-	if c.Commands == nil || c.Queries == nil || c.Live == nil || c.Logger == nil || !c.Health.complete() {
-		return nil, errors.New("the API needs commands, queries, projections, health checks and a logger")
+	if c.Commands == nil || c.Idempotency == nil || c.Queries == nil || c.Live == nil || c.Logger == nil || !c.Health.complete() {
+		return nil, errors.New("the API needs commands, idempotency, queries, projections, health checks and a logger")
 	}
 	if c.DevOrigins == nil {
 		c.DevOrigins = []string{DefaultDevOrigin}
@@ -65,7 +67,7 @@ func New(c Config) (*API, error) {
 		c.Now = time.Now
 	}
 	a := &API{
-		commands: c.Commands, queries: c.Queries, live: c.Live, health: c.Health, now: c.Now, logger: c.Logger,
+		handlers: c.Commands, idempotency: c.Idempotency, queries: c.Queries, live: c.Live, health: c.Health, now: c.Now, logger: c.Logger,
 		tokens: newTokens(c.JWTSecret, c.Now), keyUses: startKeyUses(c.Commands.NoteKeyUse.Handle, c.Now, c.Logger),
 	}
 	a.handler = a.identify(a.observe(secure(allowOrigins(c.DevOrigins, a.router()))))

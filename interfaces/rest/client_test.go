@@ -73,15 +73,21 @@ func (c client) do(method, path string, body object, status int) object {
 // must sends a value as JSON, nothing for nil, and wants a status.
 func (c client) must(method, path string, body object, status int) answer {
 	c.t.Helper()
-	var text []byte
+	var text string
 	if body != nil {
-		var err error
-		text, err = json.Marshal(body)
-		require.NoError(c.t, err)
+		text = jsonOf(body)
 	}
-	got := c.call(method, path, string(text))
+	got := c.call(method, path, text)
 	require.Equal(c.t, status, got.StatusCode, "%s %s: %.500s", method, path, got.body)
 	return got
+}
+
+func jsonOf(body object) string {
+	text, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // tests write what JSON can hold
+	}
+	return string(text)
 }
 
 func decode[T any](t testing.TB, a answer) T {

@@ -46,7 +46,7 @@ func (a *API) createFunction(ctx context.Context, r *request) (int, any, error) 
 	if err := r.decode(&body); err != nil {
 		return 0, nil, err
 	}
-	id, position, err := a.commands.CreateFunction.Handle(ctx, r.origin(), domain.CreateFunction{
+	id, position, err := r.commands.CreateFunction.Handle(ctx, r.origin(), domain.CreateFunction{
 		AccountID: r.caller.accountID, Name: body.Name, Description: body.Description, Runtime: body.Runtime, Code: body.Code,
 		EntryPoint: body.EntryPoint, MemoryMB: body.MemoryMB, TimeoutSec: body.TimeoutSec,
 	})
@@ -67,7 +67,7 @@ func (a *API) updateFunction(ctx context.Context, r *request) (int, any, error) 
 	if err := r.decode(&changes); err != nil {
 		return 0, nil, err
 	}
-	position, err := a.commands.UpdateFunction.Handle(ctx, r.origin(), domain.UpdateFunction{
+	position, err := r.commands.UpdateFunction.Handle(ctx, r.origin(), domain.UpdateFunction{
 		FunctionID: id, AccountID: r.caller.accountID, Changes: changes,
 	})
 	if err != nil {
@@ -77,12 +77,16 @@ func (a *API) updateFunction(ctx context.Context, r *request) (int, any, error) 
 	return http.StatusOK, function, err
 }
 
-// writtenFunction reads a function that was just written. When it cannot be seen yet the answer must not say that there
-// is none.
+// writtenFunction reads a function that was just written. When it cannot be seen yet or any more the answer must not say
+// that there never was one.
 func (a *API) writtenFunction(ctx context.Context, r *request, id uuid.UUID, position projections.Position) (projections.Function, error) {
 	seen := a.awaitSeen(ctx, "functions", position)
 	function, err := a.queries.Functions.Get(ctx, r.caller.accountID, id)
-	if !seen && domain.IsCode(err, domain.NotFound) {
+	switch {
+	case !domain.IsCode(err, domain.NotFound):
+	case seen:
+		err = domain.Errorf(domain.Conflict, "Function %s was saved, and has been deleted since.", id)
+	default:
 		err = domain.Errorf(domain.Unavailable, "Function %s is saved, but cannot be shown yet. Look for it again in a moment.", id)
 	}
 	return function, err
@@ -93,7 +97,7 @@ func (a *API) deleteFunction(ctx context.Context, r *request) (int, any, error) 
 	if err != nil {
 		return 0, nil, err
 	}
-	position, err := a.commands.DeleteFunction.Handle(ctx, r.origin(), domain.DeleteFunction{FunctionID: id, AccountID: r.caller.accountID})
+	position, err := r.commands.DeleteFunction.Handle(ctx, r.origin(), domain.DeleteFunction{FunctionID: id, AccountID: r.caller.accountID})
 	if err != nil {
 		return 0, nil, err
 	}
@@ -118,7 +122,7 @@ func (a *API) execute(ctx context.Context, r *request) (int, any, error) {
 	if err := r.decodeOptional(&body); err != nil {
 		return 0, nil, err
 	}
-	id, position, err := a.commands.RequestExecution.Handle(ctx, r.origin(), domain.RequestExecution{
+	id, position, err := r.commands.RequestExecution.Handle(ctx, r.origin(), domain.RequestExecution{
 		AccountID: r.caller.accountID, FunctionID: functionID, Input: body.Input,
 	})
 	if err != nil {

@@ -36,7 +36,7 @@ func (a *API) createKey(ctx context.Context, r *request) (int, any, error) {
 	if err := r.decode(&body); err != nil {
 		return 0, nil, err
 	}
-	key, err := a.commands.CreateKey.Handle(ctx, r.origin(), r.caller.accountID, body.Name, body.ExpiresAt)
+	key, err := r.commands.CreateKey.Handle(ctx, r.origin(), r.caller.accountID, body.Name, body.ExpiresAt)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -53,7 +53,7 @@ func (a *API) deleteKey(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	position, err := a.commands.DeleteKey.Handle(ctx, r.origin(), domain.DeleteKey{KeyID: id, AccountID: r.caller.accountID})
+	position, err := r.commands.DeleteKey.Handle(ctx, r.origin(), domain.DeleteKey{KeyID: id, AccountID: r.caller.accountID})
 	if err != nil {
 		return 0, nil, err
 	}

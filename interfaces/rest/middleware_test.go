@@ -103,6 +103,7 @@ func TestErrorsBecomeStatusesAndNothingInternalIsShown(t *testing.T) {
 		{domain.Errorf(domain.Unauthorized, "No."), 401, false},
 		{domain.Errorf(domain.NotFound, "No."), 404, false},
 		{domain.Errorf(domain.Conflict, "No."), 409, false},
+		{domain.Errorf(domain.KeyReused, "No."), 422, false},
 		{domain.Errorf(domain.TooLarge, "No."), 413, false},
 		{domain.Errorf(domain.Unavailable, "No."), 503, false},
 		{fmt.Errorf("%w: %w", secret, domain.Errorf(domain.NotFound, "No.")), 404, false},

@@ -17,6 +17,7 @@ import (
 type request struct {
 	*http.Request
 	caller   caller // who asks; zero on routes for anyone
+	commands *commands.Handlers
 	body     []byte
 	response http.Header
 }

@@ -32,6 +32,7 @@ var statuses = map[domain.Code]int{
 	domain.Unauthorized: http.StatusUnauthorized,
 	domain.NotFound:     http.StatusNotFound,
 	domain.Conflict:     http.StatusConflict,
+	domain.KeyReused:    http.StatusUnprocessableEntity,
 	domain.TooLarge:     http.StatusRequestEntityTooLarge,
 	domain.Unavailable:  http.StatusServiceUnavailable,
 }
@@ -95,10 +96,13 @@ func (a *API) writeProblem(w http.ResponseWriter, r *http.Request, p problem) {
 	a.write(w, r, p.Status, p)
 }
 
-// write sends a body: a file as it is, anything else as JSON.
+// ready is a body that is not to be made into JSON.
+type ready interface{ write(w http.ResponseWriter) }
+
+// write sends a body: a ready one as it is, anything else as JSON.
 func (a *API) write(w http.ResponseWriter, r *http.Request, status int, body any) {
-	if f, ok := body.(file); ok {
-		f.write(w)
+	if b, ok := body.(ready); ok {
+		b.write(w)
 		return
 	}
 	var buf bytes.Buffer

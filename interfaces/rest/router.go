@@ -150,7 +150,7 @@ func (a *API) serve(rt route, w http.ResponseWriter, r *http.Request) {
 // answer finds out who is asking before it reads what they want, so that nobody else can make the server hold a large
 // body.
 func (a *API) answer(rt route, w http.ResponseWriter, r *http.Request) (int, any, error) {
-	req := &request{Request: r, response: w.Header()}
+	req := &request{Request: r, commands: a.handlers, response: w.Header()}
 	var err error
 	if rt.access == signedIn {
 		if req.caller, err = a.authenticate(r); err != nil {
@@ -162,5 +162,8 @@ func (a *API) answer(rt route, w http.ResponseWriter, r *http.Request) (int, any
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), answerWithin)
 	defer cancel()
+	if rt.method == http.MethodPost && r.Header.Values(idempotencyHeader) != nil {
+		return a.once(ctx, rt, req)
+	}
 	return rt.handle(ctx, req)
 }

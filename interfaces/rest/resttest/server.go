@@ -4,6 +4,7 @@ package resttest
 
 import (
 	"context"
+	"crypto/sha256"
 	"log/slog"
 	"net/http/httptest"
 	"sync"
@@ -30,20 +31,38 @@ const Version = "test"
 
 // Server is an API over a log of its own. Nobody runs its executions: tests play the worker through Commands.
 type Server struct {
-	URL      string
-	Commands *commands.Handlers
-	Queries  *projections.Queries
-	Live     *projections.Live
-	Store    *postgres.Store
-	API      *rest.API
+	URL         string
+	Commands    *commands.Handlers
+	Idempotency *commands.Idempotency
+	Queries     *projections.Queries
+	Live        *projections.Live
+	Store       *postgres.Store
+	API         *rest.API
+
+	dsn string
 }
 
 // Start starts a server that ends with the test. change may adapt the configuration before.
 func Start(t testing.TB, change ...func(*rest.Config)) *Server {
 	t.Helper()
-	s := open(t)
+	dsn := pgtest.Database(t)
+	_, err := postgres.Migrate(context.Background(), dsn)
+	require.NoError(t, err)
+	return serve(t, dsn, change)
+}
+
+// StartBeside starts another server over the same database.
+func (s *Server) StartBeside(t testing.TB, change ...func(*rest.Config)) *Server {
+	t.Helper()
+	return serve(t, s.dsn, change)
+}
+
+func serve(t testing.TB, dsn string, change []func(*rest.Config)) *Server {
+	t.Helper()
+	s := open(t, dsn)
 	config := rest.Config{
-		Commands: s.Commands, Queries: s.Queries, Live: s.Live, JWTSecret: []byte(Secret), Logger: slog.New(slog.DiscardHandler),
+		Commands: s.Commands, Idempotency: s.Idempotency, Queries: s.Queries, Live: s.Live,
+		JWTSecret: []byte(Secret), Logger: slog.New(slog.DiscardHandler),
 		Health: rest.Health{
 			Version: Version, Runtimes: []string{"nodejs", "python"}, Ping: s.Store.Ping, Head: s.Store.Head,
 			Executions: func() (running, slots int) { return 0, 4 },
@@ -65,21 +84,17 @@ func Start(t testing.TB, change ...func(*rest.Config)) *Server {
 }
 
 // open makes everything under the API.
-func open(t testing.TB) *Server {
+func open(t testing.TB, dsn string) *Server {
 	t.Helper()
-	ctx := context.Background()
-	quiet := slog.New(slog.DiscardHandler)
-	dsn := pgtest.Database(t)
-	_, err := postgres.Migrate(ctx, dsn)
-	require.NoError(t, err)
-	store, err := postgres.Open(ctx, dsn, uuid.New(), quiet)
+	store, err := postgres.Open(context.Background(), dsn, uuid.New(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(store.Close)
 	passwords, err := commands.NewPasswords(bcrypt.MinCost)
 	require.NoError(t, err)
+	handlers := commands.New(store, store, storetest.Codec(store), passwords, []string{"nodejs", "python"})
 	return &Server{
-		Commands: commands.New(store, store, storetest.Codec(store), passwords, []string{"nodejs", "python"}),
-		Queries:  projections.NewQueries(store.Pool()), Store: store, Live: projectionstest.Follow(t, store, storetest.Codec(store), projections.All()),
+		Commands: handlers, Idempotency: commands.NewIdempotency(handlers, store, sha256.Sum256([]byte(Secret))),
+		Queries: projections.NewQueries(store.Pool()), Store: store, Live: projectionstest.Follow(t, store, storetest.Codec(store), projections.All()), dsn: dsn,
 	}
 }
 
