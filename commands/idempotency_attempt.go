@@ -172,5 +172,13 @@ type readOnly struct{ eventstore.Vault }
 // Put implements eventstore.Vault.
 func (readOnly) Put(context.Context, uuid.UUID, string, []byte) error { return nil }
 
+// PutNew implements eventstore.Vault.
+func (v readOnly) PutNew(ctx context.Context, owner uuid.UUID, name string, _ []byte) ([]byte, error) {
+	return v.Get(ctx, owner, name)
+}
+
 // Forget implements eventstore.Vault.
 func (readOnly) Forget(context.Context, uuid.UUID) error { return nil }
+
+// Erase implements eventstore.Vault.
+func (readOnly) Erase(context.Context, uuid.UUID) error { return nil }

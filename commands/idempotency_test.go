@@ -24,6 +24,7 @@ import (
 	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/memory"
+	"github.com/voltrun/voltrun/eventstore/storetest"
 )
 
 // server is one of the servers on a log.
@@ -72,7 +73,7 @@ func newServer(t *testing.T, store *memory.Store, runtimes ...string) *server {
 	passwords, err := commands.NewPasswords(bcrypt.MinCost)
 	require.NoError(t, err)
 	s := &server{vault: &watchedVault{Vault: store}, answers: &frailAnswers{Answers: store}}
-	s.handlers = commands.New(store, s.vault, eventstore.DomainCodec(), passwords, runtimes)
+	s.handlers = commands.New(store, s.vault, storetest.Codec(store), passwords, runtimes)
 	s.Idempotency = commands.NewIdempotency(s.handlers, s.answers, root)
 	return s
 }
@@ -244,6 +245,18 @@ func TestWhatCannotBeToldAgainIsNotMadeUp(t *testing.T) {
 	before := f.types(t)
 	_, _, err = newServer(t, f.store, "python").Do(f.ctx, requestOf("k"), create)
 	require.True(t, domain.IsCode(err, domain.Conflict), "%v", err)
+	require.ErrorContains(t, err, "was carried out")
+	require.Equal(t, before, f.types(t))
+}
+
+func TestARequestOfAnErasedAccountIsNotCarriedOutAgain(t *testing.T) {
+	t.Parallel()
+	f, here, _ := newServers(t)
+	account := uuid.New()
+	here.must(t, requestOf("k"), createKey(account))
+	require.NoError(t, f.store.Erase(f.ctx, account))
+	before := f.types(t)
+	_, _, err := newServer(t, f.store).Do(f.ctx, requestOf("k"), createKey(uuid.New()))
 	require.ErrorContains(t, err, "was carried out")
 	require.Equal(t, before, f.types(t))
 }

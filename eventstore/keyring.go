@@ -3,6 +3,7 @@ package eventstore
 import (
 	"context"
 	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -141,6 +142,24 @@ func (k *KeyRing) ensure(ctx context.Context, account uuid.UUID) (cipher.AEAD, e
 	return key, err
 }
 
+// SystemKey returns a key for a purpose of the system's own, which is the same for every server on the vault and stays the
+// same when the master key is changed: it comes from the data key of the nil account, which belongs to nobody.
+func (k *KeyRing) SystemKey(ctx context.Context, purpose string) (key [32]byte, err error) {
+	var fresh [chacha20poly1305.KeySize]byte
+	_, _ = rand.Read(fresh[:]) // never fails, by its contract
+	wrapped, err := k.vault.PutNew(ctx, uuid.Nil, dataKeySecret, k.wrap(uuid.Nil, fresh))
+	if err != nil {
+		return key, err
+	}
+	secret, err := k.unwrapKey(uuid.Nil, wrapped)
+	if err != nil {
+		return key, err
+	}
+	derived, err := hkdf.Expand(sha256.New, secret, purpose, len(key))
+	copy(key[:], derived)
+	return key, err
+}
+
 // Forget lets the ring look an account's key up again at its next use.
 func (k *KeyRing) Forget(account uuid.UUID) { k.known.Remove(account) }
 
@@ -152,6 +171,14 @@ func (k *KeyRing) wrap(account uuid.UUID, key [chacha20poly1305.KeySize]byte) []
 }
 
 func (k *KeyRing) unwrap(account uuid.UUID, wrapped []byte) (cipher.AEAD, error) {
+	key, err := k.unwrapKey(account, wrapped)
+	if err != nil {
+		return nil, err
+	}
+	return newAEAD(key), nil
+}
+
+func (k *KeyRing) unwrapKey(account uuid.UUID, wrapped []byte) ([]byte, error) {
 	const nonceEnd = masterKeyIDSize + chacha20poly1305.NonceSizeX
 	if len(wrapped) < nonceEnd {
 		return nil, fmt.Errorf("the data key of account %s is damaged", account)
@@ -165,7 +192,7 @@ func (k *KeyRing) unwrap(account uuid.UUID, wrapped []byte) (cipher.AEAD, error)
 	if err != nil {
 		return nil, fmt.Errorf("the data key of account %s was altered", account)
 	}
-	return newAEAD(key), nil
+	return key, nil
 }
 
 func newAEAD(key []byte) cipher.AEAD {

@@ -111,3 +111,20 @@ func TestAMasterKeyIsSixtyFourHexDigits(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, byte(10), key[31])
 }
+
+func TestASystemKeyIsTheSameForEveryServerAndOutlivesItsMasterKey(t *testing.T) {
+	vault := memory.New()
+	key := func(purpose string, masters ...eventstore.MasterKey) [32]byte {
+		key, err := eventstore.NewKeyRing(vault, masters[0], masters[1:]...).SystemKey(t.Context(), purpose)
+		require.NoError(t, err)
+		return key
+	}
+	old, next := eventstore.MasterKey{1}, eventstore.MasterKey{2}
+	first := key("idempotency", old)
+	require.NotZero(t, first)
+	require.Equal(t, first, key("idempotency", old))
+	require.Equal(t, first, key("idempotency", next, old), "a new master key changes nothing")
+	require.NotEqual(t, first, key("something else", old))
+	_, err := eventstore.NewKeyRing(vault, next).SystemKey(t.Context(), "idempotency")
+	require.Error(t, err, "nobody gets it without its master key")
+}

@@ -17,7 +17,7 @@ type Vault interface {
 	PutNew(ctx context.Context, owner uuid.UUID, name string, secret []byte) (kept []byte, err error)
 	// Get returns a secret, or ErrNoSecret.
 	Get(ctx context.Context, owner uuid.UUID, name string) ([]byte, error)
-	// Forget deletes every secret of an owner.
+	// Forget deletes every secret of an owner, and the answers that concern it (see Answers).
 	Forget(ctx context.Context, owner uuid.UUID) error
 	// Erase is Forget for ever: PutNew stores nothing for that owner from now on.
 	Erase(ctx context.Context, owner uuid.UUID) error

@@ -48,6 +48,7 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer, li
 			// commands and queries
 			newPasswords,
 			newCommands,
+			newIdempotency,
 			newQueries,
 
 			// what follows the log
@@ -62,7 +63,7 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer, li
 			newAPI,
 			newHTTPServer,
 		),
-		fx.Invoke(setUpProjections, runRequested, startRouter, catchUp, startRescuer, startServer, announce),
+		fx.Invoke(setUpProjections, runRequested, startRouter, catchUp, startRescuer, pruneAnswers, startServer, announce),
 		fx.NopLogger,
 	)
 }
@@ -114,15 +115,15 @@ func newRescuer(workerID uuid.UUID, r *recorder, executor *runners.Executor, log
 }
 
 func newAPI(
-	opened *resources, c config, handlers *commands.Handlers, queries *projections.Queries, live *projections.Live, store *postgres.Store,
-	executor *runners.Executor, runtimes *runners.Runtimes, logger *slog.Logger,
+	opened *resources, c config, handlers *commands.Handlers, idempotency *commands.Idempotency, queries *projections.Queries,
+	live *projections.Live, store *postgres.Store, executor *runners.Executor, runtimes *runners.Runtimes, logger *slog.Logger,
 ) (*rest.API, error) {
 	secret, err := jwtSecret(c)
 	if err != nil {
 		return nil, err
 	}
 	api, err := rest.New(rest.Config{
-		Commands: handlers, Queries: queries, Live: live, JWTSecret: secret, DevOrigins: c.DevOrigins, Logger: logger,
+		Commands: handlers, Idempotency: idempotency, Queries: queries, Live: live, JWTSecret: secret, DevOrigins: c.DevOrigins, Logger: logger,
 		Health: rest.Health{
 			Version: version, Runtimes: runtimes.Available(), Ping: store.Ping, Head: store.Head, Executions: executor.Slots,
 		},

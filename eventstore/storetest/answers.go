@@ -54,6 +54,9 @@ func RunAnswers(t *testing.T, s AnsweringVault) {
 	require.Equal(t, 1, pruned)
 	require.Equal(t, []string{"", "long"}, []string{find(short, now), find(long, now)})
 
-	require.NoError(t, s.Forget(ctx, account))
-	require.Equal(t, []string{"", "nobody's"}, []string{find(long, now), find(nobodys, now)})
+	for _, forget := range []func(context.Context, uuid.UUID) error{s.Forget, s.Erase} {
+		require.Equal(t, "long", keep(answer(long, "long", account, 9*time.Hour), now))
+		require.NoError(t, forget(ctx, account))
+		require.Equal(t, []string{"", "nobody's"}, []string{find(long, now), find(nobodys, now)})
+	}
 }
