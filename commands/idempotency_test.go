@@ -55,6 +55,7 @@ func (v *watchedVault) Forget(ctx context.Context, owner uuid.UUID) error {
 type frailAnswers struct {
 	eventstore.Answers
 	broken atomic.Bool
+	before func() // what happens before an answer is kept, if anything
 }
 
 var errBroken = errors.New("nothing is kept now")
@@ -62,6 +63,9 @@ var errBroken = errors.New("nothing is kept now")
 func (a *frailAnswers) KeepAnswer(ctx context.Context, answer eventstore.Answer, now time.Time) ([]byte, error) {
 	if a.broken.Load() {
 		return nil, errBroken
+	}
+	if a.before != nil {
+		a.before()
 	}
 	return a.Answers.KeepAnswer(ctx, answer, now)
 }
@@ -140,6 +144,23 @@ func TestOneOfManyRunsOnManyServersHasAnEffect(t *testing.T) {
 	}
 }
 
+func TestTheAnswerThatIsKeptFirstIsEverybodys(t *testing.T) {
+	t.Parallel()
+	_, here, there := newServers(t)
+	answering := func(text string) commands.Run {
+		return func(ctx context.Context, h *commands.Handlers) ([]byte, commands.Outcome) {
+			_, outcome := createKey(uuid.New())(ctx, h)
+			return []byte(text), outcome
+		}
+	}
+	here.answers.before = func() {
+		told, repeated := there.must(t, requestOf("k"), answering("there"))
+		require.Equal(t, []any{"there", true}, []any{told, repeated})
+	}
+	mine, repeated := here.must(t, requestOf("k"), answering("here"))
+	require.Equal(t, []any{"there", false}, []any{mine, repeated})
+}
+
 // The world goes on between the effect and the next try, and the answer is still the first one's.
 func TestAnAnswerThatWasLostIsComeToAgain(t *testing.T) {
 	t.Parallel()
@@ -202,6 +223,7 @@ func TestAnAnswerThatWasLostIsComeToAgain(t *testing.T) {
 		if c.after != nil {
 			c.after()
 		}
+		there.SetClock(func() time.Time { return time.Now().Add(2 * time.Hour) }) // the key that is made has expired by then
 		before, puts := f.types(t), there.vault.puts.Load()
 		told, repeated := there.must(t, requestOf(name), c.run)
 		require.True(t, repeated, name)
@@ -225,10 +247,19 @@ func TestADeletedFunctionsLastExecutionIsToldAgain(t *testing.T) {
 	require.ErrorIs(t, err, errBroken)
 	_, err = f.DeleteFunction.Handle(f.ctx, anonymous, domain.DeleteFunction{FunctionID: function, AccountID: owner})
 	require.NoError(t, err)
-	for _, s := range []*server{here, there} { // one that knows the function from before, and one that does not
-		s.answers.broken.Store(false)
-		told, _ := s.must(t, requestOf("k"), execute)
-		require.Len(t, told, 38, told)
+	_, _, err = f.RequestExecution.Handle(f.ctx, anonymous, domain.RequestExecution{AccountID: owner, FunctionID: function})
+	require.True(t, domain.IsCode(err, domain.NotFound), "%v", err)
+	for _, s := range []*server{here, there} { // one that knows that the function is gone, and one that knows nothing of it
+		_, _, err := s.Do(f.ctx, requestOf("k"), command(func(ctx context.Context, h *commands.Handlers) (uuid.UUID, error) {
+			told, outcome := execute(ctx, h)
+			require.Equal(t, commands.Done, outcome, "%s", told)
+			return uuid.Nil, nil
+		}))
+		if s == here {
+			require.ErrorIs(t, err, errBroken)
+		} else {
+			require.NoError(t, err)
+		}
 	}
 }
 
@@ -247,6 +278,28 @@ func TestWhatCannotBeToldAgainIsNotMadeUp(t *testing.T) {
 	require.True(t, domain.IsCode(err, domain.Conflict), "%v", err)
 	require.ErrorContains(t, err, "was carried out")
 	require.Equal(t, before, f.types(t))
+}
+
+// A later version of a command may do something else than the one that carried the request out.
+func TestTheAnswerToSomethingElseIsNotGiven(t *testing.T) {
+	t.Parallel()
+	f, here, there := newServers(t)
+	owner := uuid.New()
+	functions := []uuid.UUID{f.function(t, owner), f.function(t, owner)}
+	rename := func(function uuid.UUID, name string) commands.Run {
+		return command(func(ctx context.Context, h *commands.Handlers) (eventstore.Position, error) {
+			return h.UpdateFunction.Handle(ctx, anonymous, domain.UpdateFunction{
+				FunctionID: function, AccountID: owner, Changes: domain.FunctionChanges{Name: &name},
+			})
+		})
+	}
+	here.answers.broken.Store(true)
+	_, _, err := here.Do(f.ctx, requestOf("k"), rename(functions[0], "renamed"))
+	require.ErrorIs(t, err, errBroken)
+	here.answers.broken.Store(false)
+	here.must(t, requestOf("later"), rename(functions[1], "later"))
+	_, _, err = there.Do(f.ctx, requestOf("k"), rename(functions[1], "renamed"))
+	require.ErrorContains(t, err, "was carried out")
 }
 
 func TestARequestOfAnErasedAccountIsNotCarriedOutAgain(t *testing.T) {
@@ -306,15 +359,19 @@ func TestAKeyCanBeUsedAnewWhenItsTimeIsOver(t *testing.T) {
 func TestARunHasOneAppend(t *testing.T) {
 	t.Parallel()
 	f, here, _ := newServers(t)
+	runs := 0
 	twice := func(ctx context.Context, h *commands.Handlers) ([]byte, commands.Outcome) {
-		_, first := createKey(uuid.New())(ctx, h)
-		_, second := createKey(uuid.New())(ctx, h)
-		return fmt.Append(nil, first, second), first
+		runs++
+		answer, outcome := createKey(uuid.New())(ctx, h)
+		require.Equal(t, commands.Done, outcome, "%s", answer)
+		answer, outcome = createKey(uuid.New())(ctx, h)
+		require.Equal(t, commands.Refused, outcome)
+		require.Contains(t, string(answer), "second append")
+		return nil, commands.Failed
 	}
-	for range 2 {
-		answer, _ := here.must(t, requestOf("k"), twice)
-		require.Equal(t, fmt.Sprint(commands.Done, commands.Refused), answer)
-	}
+	here.must(t, requestOf("k"), twice)
+	here.must(t, requestOf("k"), twice) // looking back
+	require.Equal(t, 2, runs)
 	require.Equal(t, []string{"request.carried_out", "key.created"}, f.types(t))
 }
 
@@ -403,7 +460,26 @@ func TestOwnersAndKeysDoNotRunIntoEachOther(t *testing.T) {
 	}
 }
 
-// overtaking lets another server carry the request out while this one is about to.
+// The log is read by more people than the keys of requests.
+func TestAReceiptTellsNothingWithoutTheKey(t *testing.T) {
+	t.Parallel()
+	f, here, _ := newServers(t)
+	codec := storetest.Codec(f.store)
+	for _, key := range []string{"a", "b"} {
+		here.must(t, requestOf(key), createKey(uuid.New()))
+	}
+	fingerprints := map[string]bool{}
+	for event := range f.store.ReadAll(f.ctx, 0) {
+		fact, err := codec.Decode(f.ctx, event.NewEvent)
+		require.NoError(t, err)
+		if receipt, ok := fact.(domain.RequestCarriedOut); ok {
+			fingerprints[string(receipt.Fingerprint)] = true
+			require.Equal(t, anonymous.RequestID, event.CorrelationID)
+		}
+	}
+	require.Len(t, fingerprints, 2, "the same content has another fingerprint under another key")
+}
+
 func TestARegistrationThatIsOvertakenLeavesNoHash(t *testing.T) {
 	t.Parallel()
 	_, here, there := newServers(t)

@@ -136,6 +136,18 @@ func TestTwoHundredEqualRequestsOverTwoServersAreOneExecution(t *testing.T) {
 	require.Len(t, decode[[]object](t, s.must("GET", "/api/executions", nil, 200)), 2, "the stage's own and this one")
 }
 
+func TestAKeyThatWasUsedForAnotherPathIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	c, body := s.keyed("k"), object{"name": "n"}
+	c.must("POST", "/api/keys", body, 201)
+	s.nothingChanges(t, func() {
+		for _, path := range []string{"/api/keys?a=b", "/api/functions", "/api/functions/" + s.ids["functions"] + "/execute"} {
+			requireRefusal(t, c.must("POST", path, body, 422), 422, path)
+		}
+	})
+}
+
 func TestARequestWhoseTwinStillRunsIsToldSo(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
