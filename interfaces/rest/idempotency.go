@@ -1,12 +1,14 @@
 package rest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/voltrun/voltrun/commands"
@@ -65,9 +67,8 @@ func (a *API) once(ctx context.Context, rt route, r *request) (int, any, error) 
 	if repeated {
 		r.response.Set(replayedHeader, "true")
 	}
-	var recorded recording
-	err = json.Unmarshal(answer, &recorded)
-	return recorded.Status, &recorded, err
+	recorded, err := decodeRecording(answer)
+	return recorded.Status, recorded, err
 }
 
 // ownerOf says whose keys a request's key is one of: the account's, or on routes for anyone, the route's and whatever
@@ -90,15 +91,26 @@ func (a *API) record(ctx context.Context, rt route, r *request, handlers *comman
 	} else {
 		a.write(answer, r.Request, status, body)
 	}
-	encoded, _ := json.Marshal(answer) // never fails: it is made of numbers, strings and bytes
-	return encoded, answer.outcome()
+	return answer.encode(), answer.outcome()
 }
 
 // recording is an answer that can be given again.
 type recording struct {
 	Status int         `json:"status"`
 	Head   http.Header `json:"header"`
-	Body   []byte      `json:"body"`
+	body   []byte
+}
+
+// encode makes a line of JSON for everything but the body, which follows as it is.
+func (w *recording) encode() []byte {
+	line, _ := json.Marshal(w) // never fails: it is made of a number and strings
+	return slices.Concat(line, []byte("\n"), w.body)
+}
+
+func decodeRecording(encoded []byte) (*recording, error) {
+	line, body, _ := bytes.Cut(encoded, []byte("\n"))
+	w := &recording{body: body}
+	return w, json.Unmarshal(line, w)
 }
 
 // Header implements http.ResponseWriter.
@@ -114,7 +126,7 @@ func (w *recording) WriteHeader(status int) {
 // Write implements http.ResponseWriter.
 func (w *recording) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
-	w.Body = append(w.Body, p...)
+	w.body = append(w.body, p...)
 	return len(p), nil
 }
 
@@ -133,5 +145,5 @@ func (w *recording) write(to http.ResponseWriter) {
 		to.Header()[name] = values
 	}
 	to.WriteHeader(w.Status)
-	_, _ = to.Write(w.Body) // the client may be gone
+	_, _ = to.Write(w.body) // the client may be gone
 }
