@@ -30,7 +30,7 @@ var accountsProjection = &Projection{
 	Types: types(domain.AccountRegistered{}),
 	Fold: func(r Recorded, c *Changes) {
 		if e, ok := r.Fact.(domain.AccountRegistered); ok {
-			c.Insert(accountsTable, e.AccountID, Row{"email": e.Email, "name": e.Name, "created_at": r.RecordedAt})
+			c.Insert(accountsTable, e.AccountID, Row{{"email", e.Email}, {"name", e.Name}, {"created_at", r.RecordedAt}})
 		}
 	},
 }

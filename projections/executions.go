@@ -70,14 +70,14 @@ var executionsProjection = &Projection{
 		started_at       timestamptz,
 		completed_at     timestamptz
 	) with (fillfactor = 80);
-	create index executions_newest_first on executions (account_id, created_position desc);
+	` + logsDDL,
+	Indexes: `create index executions_newest_first on executions (account_id, created_position desc);
 	create index executions_of_function on executions (function_id, created_position desc);
 	create index executions_of_function_by_status on executions (function_id, status, created_position desc);
 	create index executions_by_status on executions (account_id, status, created_position desc);
 	create index executions_running on executions (worker_id) where status = 'running';
 	-- A function has one account. Not knowing that, Postgres takes a condition on both for a rare match, and sorts.
-	create statistics executions_of_account (dependencies) on account_id, function_id from executions;
-	` + logsDDL,
+	create statistics executions_of_account (dependencies) on account_id, function_id from executions`,
 	Types: types(domain.ExecutionRequested{}, domain.ExecutionStarted{}, domain.ExecutionLogLine{},
 		domain.ExecutionCompleted{}, domain.ExecutionFailed{}),
 	Fold: foldExecution,
@@ -87,25 +87,25 @@ func foldExecution(r Recorded, c *Changes) {
 	switch e := r.Fact.(type) {
 	case domain.ExecutionRequested:
 		c.Insert(executionsTable, e.ExecutionID, Row{
-			"account_id": e.AccountID, "created_position": r.Position, "function_id": e.FunctionID, "function_version": e.FunctionVersion,
-			"function_name": e.FunctionName, "runtime": e.Runtime, "status": domain.ExecutionPending, "input": []byte(e.Input),
-			"duration_ms": 0, "memory_used": 0, "created_at": r.RecordedAt,
+			{"account_id", e.AccountID}, {"created_position", r.Position}, {"function_id", e.FunctionID}, {"function_version", e.FunctionVersion},
+			{"function_name", e.FunctionName}, {"runtime", e.Runtime}, {"status", domain.ExecutionPending}, {"input", []byte(e.Input)},
+			{"duration_ms", 0}, {"memory_used", 0}, {"created_at", r.RecordedAt},
 		})
 	case domain.ExecutionStarted:
 		c.Update(executionsTable, r.StreamID, Row{
-			"status": domain.ExecutionRunning, "worker_id": optional(e.WorkerID), "started_at": r.RecordedAt,
+			{"status", domain.ExecutionRunning}, {"worker_id", optional(e.WorkerID)}, {"started_at", r.RecordedAt},
 		})
 	case domain.ExecutionLogLine:
 		foldLogLine(r, e, c)
 	case domain.ExecutionCompleted:
 		c.Update(executionsTable, r.StreamID, Row{
-			"status": domain.ExecutionSuccess, "output": []byte(e.Output), "duration_ms": e.DurationMS, "memory_used": e.MemoryMB,
-			"completed_at": r.RecordedAt,
+			{"status", domain.ExecutionSuccess}, {"output", []byte(e.Output)}, {"duration_ms", e.DurationMS}, {"memory_used", e.MemoryMB},
+			{"completed_at", r.RecordedAt},
 		})
 	case domain.ExecutionFailed:
 		c.Update(executionsTable, r.StreamID, Row{
-			"status": domain.ExecutionFailure, "error": e.Error, "error_type": e.ErrorType, "stack": nullIfEmpty(e.Stack),
-			"duration_ms": e.DurationMS, "memory_used": e.MemoryMB, "completed_at": r.RecordedAt,
+			{"status", domain.ExecutionFailure}, {"error", e.Error}, {"error_type", e.ErrorType}, {"stack", nullIfEmpty(e.Stack)},
+			{"duration_ms", e.DurationMS}, {"memory_used", e.MemoryMB}, {"completed_at", r.RecordedAt},
 		})
 	}
 }

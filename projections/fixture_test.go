@@ -31,7 +31,7 @@ type fixture struct {
 
 var system = commands.Origin{Actor: domain.Actor{Kind: domain.ActorSystem}, RequestID: uuid.New()}
 
-func newFixture(t *testing.T, list ...*projections.Projection) fixture {
+func newFixture(t testing.TB, list ...*projections.Projection) fixture {
 	t.Helper()
 	ctx := context.Background()
 	dsn := pgtest.Database(t)

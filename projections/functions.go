@@ -51,38 +51,38 @@ var functionsProjection = &Projection{
 		status           text        not null,
 		created_at       timestamptz not null,
 		updated_at       timestamptz not null
-	);
-	create index functions_newest_first on functions (account_id, created_position desc)`,
-	Types: types(domain.FunctionCreated{}, domain.FunctionUpdated{}, domain.FunctionDeleted{}),
-	Fold:  foldFunction,
+	)`,
+	Indexes: `create index functions_newest_first on functions (account_id, created_position desc)`,
+	Types:   types(domain.FunctionCreated{}, domain.FunctionUpdated{}, domain.FunctionDeleted{}),
+	Fold:    foldFunction,
 }
 
 func foldFunction(r Recorded, c *Changes) {
 	switch e := r.Fact.(type) {
 	case domain.FunctionCreated:
 		c.Insert(functionsTable, e.FunctionID, Row{
-			"account_id": e.AccountID, "created_position": r.Position, "version": r.Version, "name": e.Name, "description": e.Description,
-			"runtime": e.Runtime, "code": e.Code, "entry_point": e.EntryPoint, "memory_mb": e.MemoryMB, "timeout_sec": e.TimeoutSec,
-			"status": domain.FunctionActive, "created_at": r.RecordedAt, "updated_at": r.RecordedAt,
+			{"account_id", e.AccountID}, {"created_position", r.Position}, {"version", r.Version}, {"name", e.Name}, {"description", e.Description},
+			{"runtime", e.Runtime}, {"code", e.Code}, {"entry_point", e.EntryPoint}, {"memory_mb", e.MemoryMB}, {"timeout_sec", e.TimeoutSec},
+			{"status", domain.FunctionActive}, {"created_at", r.RecordedAt}, {"updated_at", r.RecordedAt},
 		})
 	case domain.FunctionUpdated:
-		row := Row{"version": r.Version, "updated_at": r.RecordedAt}
-		setIf(row, "name", e.Name)
-		setIf(row, "description", e.Description)
-		setIf(row, "code", e.Code)
-		setIf(row, "entry_point", e.EntryPoint)
-		setIf(row, "memory_mb", e.MemoryMB)
-		setIf(row, "timeout_sec", e.TimeoutSec)
-		setIf(row, "status", e.Status)
+		row := Row{{"version", r.Version}, {"updated_at", r.RecordedAt}}
+		setIf(&row, "name", e.Name)
+		setIf(&row, "description", e.Description)
+		setIf(&row, "code", e.Code)
+		setIf(&row, "entry_point", e.EntryPoint)
+		setIf(&row, "memory_mb", e.MemoryMB)
+		setIf(&row, "timeout_sec", e.TimeoutSec)
+		setIf(&row, "status", e.Status)
 		c.Update(functionsTable, r.StreamID, row)
 	case domain.FunctionDeleted:
 		c.Delete(functionsTable, r.StreamID)
 	}
 }
 
-func setIf[T any](row Row, column string, value *T) {
+func setIf[T any](row *Row, column string, value *T) {
 	if value != nil {
-		row[column] = *value
+		*row = append(*row, Value{column, *value})
 	}
 }
 

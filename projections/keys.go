@@ -38,19 +38,19 @@ var keysProjection = &Projection{
 		created_at       timestamptz not null,
 		last_used        timestamptz,
 		expires_at       timestamptz
-	);
-	create index keys_newest_first on keys (account_id, created_position desc);
+	)`,
+	Indexes: `create index keys_newest_first on keys (account_id, created_position desc);
 	create index keys_by_prefix on keys (prefix)`,
 	Types: types(domain.KeyCreated{}, domain.KeyUsed{}, domain.KeyDeleted{}),
 	Fold: func(r Recorded, c *Changes) {
 		switch e := r.Fact.(type) {
 		case domain.KeyCreated:
 			c.Insert(keysTable, e.KeyID, Row{
-				"account_id": e.AccountID, "created_position": r.Position, "name": e.Name, "prefix": e.Prefix, "hash": e.Hash,
-				"created_at": r.RecordedAt, "expires_at": e.ExpiresAt,
+				{"account_id", e.AccountID}, {"created_position", r.Position}, {"name", e.Name}, {"prefix", e.Prefix}, {"hash", e.Hash},
+				{"created_at", r.RecordedAt}, {"expires_at", e.ExpiresAt},
 			})
 		case domain.KeyUsed:
-			c.Update(keysTable, e.KeyID, Row{"last_used": e.At})
+			c.Update(keysTable, e.KeyID, Row{{"last_used", e.At}})
 		case domain.KeyDeleted:
 			c.Delete(keysTable, r.StreamID)
 		}

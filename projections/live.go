@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -37,7 +38,8 @@ func (p *Projection) ConsumerName() string { return "projection." + p.Name }
 
 // handle writes what a page of the log changes.
 func (p *Projection) handle(ctx context.Context, tx feed.Tx, codec *eventstore.Codec, page feed.Page) error {
-	changes := newChanges()
+	// All of the page is read first: tx can write only when nothing is being read from it.
+	var records []Recorded
 	for event, err := range page.Events(ctx, tx) {
 		if err != nil {
 			return err
@@ -46,9 +48,19 @@ func (p *Projection) handle(ctx context.Context, tx feed.Tx, codec *eventstore.C
 		if err != nil {
 			return fmt.Errorf("event %d: %w", event.Position, err)
 		}
-		p.Fold(Recorded{Event: event, Fact: fact}, changes)
+		records = append(records, Recorded{Event: event, Fact: fact})
 	}
-	return p.write(ctx, tx, changes)
+	changes := newChanges()
+	for _, r := range records {
+		if statements := p.sweep(r); len(statements) > 0 {
+			if err := p.writeLive(ctx, tx, changes, statements); err != nil {
+				return err
+			}
+			changes = newChanges()
+		}
+		p.Fold(r, changes)
+	}
+	return p.writeLive(ctx, tx, changes, nil)
 }
 
 // Wait returns when a projection shows everything up to position, at once for position 0. It fails when ctx ends or
@@ -61,13 +73,24 @@ func (l *Live) Wait(ctx context.Context, name string, position Position) error {
 	return consumer.Wait(ctx, position)
 }
 
+// Resume lets a paused projection try again from where it stands. It does nothing to one that is not paused, and tells
+// whether there is a projection of that name.
+func (l *Live) Resume(name string) bool {
+	consumer, ok := l.consumers[name]
+	if ok {
+		consumer.Resume()
+	}
+	return ok
+}
+
 // Status is where a projection stands.
 type Status struct {
-	Name     string   `json:"name"`
-	Position Position `json:"position"`
-	Lag      Position `json:"lag"` // events behind the head
-	State    string   `json:"state"`
-	Error    string   `json:"error,omitempty"`
+	Name        string     `json:"name"`
+	Position    Position   `json:"position"`
+	Lag         Position   `json:"lag"` // events behind the head
+	State       string     `json:"state"`
+	Error       string     `json:"error,omitempty"`
+	PausedSince *time.Time `json:"paused_since,omitempty"`
 }
 
 // The states of a projection. A paused one keeps its place until what stopped it is mended; it never skips an event.
@@ -83,7 +106,7 @@ func (l *Live) Status(head Position) []Status {
 		c := l.consumers[name].Status()
 		s := Status{Name: name, Position: c.Position, Lag: max(0, head-c.Position), State: Following}
 		if c.Paused {
-			s.State, s.Error = Paused, c.Error
+			s.State, s.Error, s.PausedSince = Paused, c.Error, &c.PausedSince
 		}
 		list = append(list, s)
 	}

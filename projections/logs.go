@@ -38,7 +38,7 @@ const (
 )
 
 func foldLogLine(r Recorded, e domain.ExecutionLogLine, c *Changes) {
-	c.Insert(logsTable, r.Position, Row{"execution_id": r.StreamID, "stream": e.Stream, "text": e.Text, "written_at": e.At})
+	c.Insert(logsTable, r.Position, Row{{"execution_id", r.StreamID}, {"stream", e.Stream}, {"text", e.Text}, {"written_at", e.At}})
 }
 
 // Logs reads what executions printed.

@@ -21,14 +21,25 @@ type Projection struct {
 	Name string
 	// Version is raised whenever DDL or Fold change their meaning; the read model is then built anew from position 1.
 	Version int
-	// DDL creates the tables and their indexes, in names without a schema.
+	// DDL creates the tables with their primary keys, in names without a schema.
 	DDL string
+	// Indexes creates what a rebuild makes after it has filled the tables, which is faster: all other indexes and statistics.
+	Indexes string
 	// Tables are what the DDL creates, in the order in which they are written.
 	Tables []*Table
 	// Types are the event types that Fold gets to see.
 	Types []string
 	// Fold says what one event does to the tables. It is pure, and a page of events is folded one by one, in order.
 	Fold func(Recorded, *Changes)
+	// Sweep says which statements an event needs beside Fold, because it changes more rows than it can name. It is pure as
+	// well, and may be nil. The statements run, in order, when what was folded before this event is written, and then Fold sees the event.
+	Sweep func(Recorded) []Statement
+}
+
+// Statement is SQL over the projection's own tables, in names without a schema, and its arguments.
+type Statement struct {
+	SQL  string
+	Args []any
 }
 
 // Recorded is a decoded event with what the log knows of it.
@@ -40,6 +51,32 @@ type Recorded struct {
 // All lists every projection.
 func All() []*Projection {
 	return []*Projection{accountsProjection, functionsProjection, executionsProjection, keysProjection}
+}
+
+func (p *Projection) tableNames() []string {
+	names := make([]string, len(p.Tables))
+	for i, t := range p.Tables {
+		names[i] = t.Name
+	}
+	return names
+}
+
+// sweep tells what an event sweeps, if anything.
+func (p *Projection) sweep(r Recorded) []Statement {
+	if p.Sweep == nil {
+		return nil
+	}
+	return p.Sweep(r)
+}
+
+// find returns the projection of that name, or nil.
+func find(list []*Projection, name string) *Projection {
+	for _, p := range list {
+		if p.Name == name {
+			return p
+		}
+	}
+	return nil
 }
 
 // types lists the stored names of these events.
@@ -59,60 +96,6 @@ type Table struct {
 
 // Column is one column of a table, with its Postgres type.
 type Column struct{ Name, Type string }
-
-// Row is a row's values by column name. A column that is not named keeps its value, or is null in a new row.
-type Row map[string]any
-
-// Changes are what a page of events does to tables: new rows, changed columns, deleted rows. Several changes of one row
-// within a page become one.
-type Changes struct {
-	tables map[*Table]*tableChanges
-}
-
-type tableChanges struct {
-	order   []any // keys in the order of their first change, so that statements are the same each time
-	changes map[any]*change
-}
-
-type change struct {
-	row     Row
-	created bool // the row is new in this page
-	deleted bool
-}
-
-func newChanges() *Changes { return &Changes{tables: map[*Table]*tableChanges{}} }
-
-// Insert adds a new row.
-func (c *Changes) Insert(t *Table, key any, row Row) {
-	change := c.of(t, key)
-	change.created, change.row = true, row
-}
-
-// Update changes columns of a row that stands in the table or was inserted before.
-func (c *Changes) Update(t *Table, key any, row Row) {
-	change := c.of(t, key)
-	for column, value := range row {
-		change.row[column] = value
-	}
-}
-
-// Delete removes a row.
-func (c *Changes) Delete(t *Table, key any) { c.of(t, key).deleted = true }
-
-func (c *Changes) of(t *Table, key any) *change {
-	tc := c.tables[t]
-	if tc == nil {
-		tc = &tableChanges{changes: map[any]*change{}}
-		c.tables[t] = tc
-	}
-	ch := tc.changes[key]
-	if ch == nil {
-		ch = &change{row: Row{}}
-		tc.changes[key] = ch
-		tc.order = append(tc.order, key)
-	}
-	return ch
-}
 
 // optional turns the nil UUID into null.
 func optional(id uuid.UUID) any {

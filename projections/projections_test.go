@@ -154,8 +154,9 @@ func TestAProjectionThatFailsPausesAndTheOthersGoOn(t *testing.T) {
 	for _, s := range f.live.Status(head) {
 		if s.Name == "functions" {
 			require.Equal(t, projections.Status{
-				Name: "functions", Position: 0, Lag: head, State: projections.Paused, Error: s.Error,
+				Name: "functions", Position: 0, Lag: head, State: projections.Paused, Error: s.Error, PausedSince: s.PausedSince,
 			}, s)
+			require.WithinDuration(t, time.Now(), *s.PausedSince, time.Minute)
 			require.Contains(t, s.Error, "cannot fold this")
 		}
 	}

@@ -2,19 +2,28 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/voltrun/voltrun/eventstore/feed"
 )
 
-// write sends the changes to the projection's tables: one round trip, and for each table at most one statement that
-// deletes, one that inserts, and one for each set of columns that change together.
-func (p *Projection) write(ctx context.Context, tx feed.Tx, changes *Changes) error {
+// errOtherVersion pauses a projection whose tables a server of another version has taken over.
+var errOtherVersion = errors.New("is of another version")
+
+// writeLive sends changes, and then a sweep, in the transaction of a page: one round trip, and for each table at most one
+// statement that deletes, one that inserts, and one for each set of columns that change together. It fails when the tables
+// are not this version's any more: the lock on the checkpoint, which the transaction holds, keeps them from changing hands.
+func (p *Projection) writeLive(ctx context.Context, tx feed.Tx, changes *Changes, sweep []Statement) error {
 	var batch pgx.Batch
+	batch.Queue("select coalesce(max(version), 0) from projections where name = $1", p.Name).QueryRow(p.checkVersion)
+	queued := batch.Len()
 	for _, t := range p.Tables {
 		if tc := changes.tables[t]; tc != nil {
 			queueDeletes(&batch, t, tc)
@@ -22,7 +31,8 @@ func (p *Projection) write(ctx context.Context, tx feed.Tx, changes *Changes) er
 			queueUpdates(&batch, t, tc)
 		}
 	}
-	if batch.Len() == 0 {
+	queueSweep(&batch, sweep)
+	if batch.Len() == queued {
 		return nil
 	}
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
@@ -31,11 +41,77 @@ func (p *Projection) write(ctx context.Context, tx feed.Tx, changes *Changes) er
 	return nil
 }
 
+// checkVersion reads the version whose tables stand there.
+func (p *Projection) checkVersion(row pgx.Row) error {
+	var version int
+	if err := row.Scan(&version); err != nil {
+		return err
+	}
+	if version != p.Version {
+		return fmt.Errorf("the read model %s %w: version %d of its projection keeps it, and this VoltRun has version %d. "+
+			"Either another server has taken it over, or it could not be rebuilt when this one was started", p.Name, errOtherVersion, version, p.Version)
+	}
+	return nil
+}
+
+// writeBulk sends the changes of a rebuild, tens of thousands of rows at once, new ones by COPY, and then a sweep.
+func (p *Projection) writeBulk(ctx context.Context, conn *pgx.Conn, changes *Changes, sweep []Statement) error {
+	var deletes, updates pgx.Batch
+	for _, t := range p.Tables {
+		if tc := changes.tables[t]; tc != nil {
+			queueDeletes(&deletes, t, tc)
+			queueUpdates(&updates, t, tc)
+		}
+	}
+	if err := conn.SendBatch(ctx, &deletes).Close(); err != nil {
+		return fmt.Errorf("delete rows of %s: %w", p.Name, err)
+	}
+	for _, t := range p.Tables {
+		if tc := changes.tables[t]; tc != nil {
+			if err := copyInserts(ctx, conn, t, tc); err != nil {
+				return fmt.Errorf("insert rows of %s: %w", p.Name, err)
+			}
+		}
+	}
+	queueSweep(&updates, sweep)
+	if err := conn.SendBatch(ctx, &updates).Close(); err != nil {
+		return fmt.Errorf("update rows of %s: %w", p.Name, err)
+	}
+	return nil
+}
+
+func copyInserts(ctx context.Context, conn *pgx.Conn, t *Table, tc *tableChanges) error {
+	created := slices.DeleteFunc(slices.Clone(tc.order), func(ch *change) bool { return !ch.created })
+	if len(created) == 0 {
+		return nil
+	}
+	names := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		names[i] = c.Name
+	}
+	_, err := conn.CopyFrom(ctx, pgx.Identifier{t.Name}, names, pgx.CopyFromSlice(len(created), func(i int) ([]any, error) {
+		for place, v := range created[i].values {
+			created[i].values[place] = native(v)
+		}
+		return created[i].values, nil
+	}))
+	return err
+}
+
+// native makes an id what pgx knows: as a foreign type, it takes longer than all the rest of its row.
+func native(value any) any {
+	if id, ok := value.(uuid.UUID); ok {
+		return pgtype.UUID{Bytes: id, Valid: true}
+	}
+	return value
+}
+
+// queueDeletes makes at most one statement, which deletes rows by their keys.
 func queueDeletes(batch *pgx.Batch, t *Table, tc *tableChanges) {
 	var keys []any
-	for _, key := range tc.order {
-		if ch := tc.changes[key]; ch.deleted && !ch.created {
-			keys = append(keys, key)
+	for _, ch := range tc.order {
+		if ch.deleted {
+			keys = append(keys, native(ch.values[0]))
 		}
 	}
 	if len(keys) > 0 {
@@ -44,11 +120,12 @@ func queueDeletes(batch *pgx.Batch, t *Table, tc *tableChanges) {
 	}
 }
 
+// queueInserts makes at most one statement, which inserts all new rows.
 func queueInserts(batch *pgx.Batch, t *Table, tc *tableChanges) {
-	arrays := newArrays(t.Columns)
-	for _, key := range tc.order {
-		if ch := tc.changes[key]; ch.created && !ch.deleted {
-			arrays.add(key, ch.row)
+	arrays := newArrays(t, allColumns)
+	for _, ch := range tc.order {
+		if ch.created {
+			arrays.add(ch)
 		}
 	}
 	if arrays.rows > 0 {
@@ -56,68 +133,60 @@ func queueInserts(batch *pgx.Batch, t *Table, tc *tableChanges) {
 	}
 }
 
-// queueUpdates groups the changed rows by which columns change, so that a statement touches no other column.
+// queueUpdates makes a statement for each set of columns that change together, so that none touches another column.
 func queueUpdates(batch *pgx.Batch, t *Table, tc *tableChanges) {
-	groups := map[string]*arrays{}
-	var order []string
-	for _, key := range tc.order {
-		ch := tc.changes[key]
-		if ch.created || ch.deleted || len(ch.row) == 0 {
+	groups := map[uint64]*arrays{}
+	var order []*arrays
+	for _, ch := range tc.order {
+		if ch.created || ch.set == 0 {
 			continue
 		}
-		columns := changedColumns(t, ch.row)
-		group := columnNames(columns)
-		if groups[group] == nil {
-			groups[group] = newArrays(columns)
+		group := groups[ch.set]
+		if group == nil {
+			group = newArrays(t, ch.set)
+			groups[ch.set] = group
 			order = append(order, group)
 		}
-		groups[group].add(key, ch.row)
+		group.add(ch)
 	}
-	for _, group := range order {
-		a := groups[group]
+	for _, a := range order {
 		batch.Queue(fmt.Sprintf("update %s t set %s from %s as u (%s) where t.%s = u.%s", t.Name, a.assignments(), a.unnest(), a.names(),
 			t.Columns[0].Name, t.Columns[0].Name), a.values...)
 	}
 }
 
-// changedColumns are the key and the columns that row names, in the table's order.
-func changedColumns(t *Table, row Row) []Column {
-	columns := []Column{t.Columns[0]}
-	for _, c := range t.Columns[1:] {
-		if _, ok := row[c.Name]; ok {
-			columns = append(columns, c)
-		}
+func queueSweep(batch *pgx.Batch, sweep []Statement) {
+	for _, s := range sweep {
+		batch.Queue(s.SQL, s.Args...)
 	}
-	return columns
 }
 
-func columnNames(columns []Column) string {
-	names := make([]string, len(columns))
-	for i, c := range columns {
-		names[i] = c.Name
-	}
-	return strings.Join(names, ", ")
-}
-
-// arrays are rows turned into one array a column, the form that unnest takes.
+// arrays are the changes of rows turned into one array a column, the form that unnest takes.
 type arrays struct {
 	columns []Column
+	places  []int // of the columns in their table
 	values  []any // of []any
 	rows    int
 }
 
-func newArrays(columns []Column) *arrays {
-	return &arrays{columns: columns, values: slices.Repeat([]any{[]any(nil)}, len(columns))}
+// allColumns is the set of every column.
+const allColumns = ^uint64(0)
+
+// newArrays is for the key and the columns of a set.
+func newArrays(t *Table, set uint64) *arrays {
+	a := &arrays{}
+	for place, c := range t.Columns {
+		if place == 0 || set&(1<<place) != 0 {
+			a.columns, a.places, a.values = append(a.columns, c), append(a.places, place), append(a.values, []any(nil))
+		}
+	}
+	return a
 }
 
-func (a *arrays) add(key any, row Row) {
+func (a *arrays) add(ch *change) {
 	a.rows++
-	for i, c := range a.columns {
-		value := row[c.Name]
-		if i == 0 {
-			value = key
-		}
-		a.values[i] = append(a.values[i].([]any), value)
+	for i, place := range a.places {
+		a.values[i] = append(a.values[i].([]any), native(ch.values[place]))
 	}
 }
 

@@ -55,6 +55,8 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer, li
 			newFeed,
 			newRouter,
 			followLog,
+			newRebuilder,
+			projections.NewRebuilds,
 			newRecorder,
 			newExecutor,
 			newRescuer,
@@ -139,11 +141,22 @@ func newHTTPServer(api *rest.API, logger *slog.Logger) *http.Server {
 	return rest.NewServer(api, logger)
 }
 
-func setUpProjections(ctx context.Context, store *postgres.Store, logger *slog.Logger) error {
-	anew, err := projections.Setup(ctx, store.Pool(), projections.All())
-	if len(anew) > 0 {
-		logger.Info("read models are built from the beginning of the log", "projections", anew)
-	}
+func newRebuilder(store *postgres.Store, codec *eventstore.Codec, logger *slog.Logger) *projections.Rebuilder {
+	return projections.NewRebuilder(store.Pool(), codec, projections.All(), logger)
+}
+
+// setUpProjections makes the read models ready before anything follows the log. What has to be rebuilt but can serve as it
+// is, is rebuilt while the server runs.
+func setUpProjections(
+	ctx context.Context, lc fx.Lifecycle, rebuilder *projections.Rebuilder, rebuilds *projections.Rebuilds, logger *slog.Logger,
+) error {
+	due, err := rebuilder.Setup(ctx)
+	lc.Append(fx.StartStopHook(func() {
+		for _, name := range due {
+			logger.Info("a read model of another version serves while it is rebuilt", "projection", name)
+			_, _ = rebuilds.Start(name) // the rebuild itself says what becomes of it
+		}
+	}, rebuilds.Stop))
 	return err
 }
 

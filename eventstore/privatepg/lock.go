@@ -37,10 +37,13 @@ func IsInUse(err error) bool {
 	return errors.As(err, &inUse)
 }
 
+// lockPath is the file whose lock whoever has the data folder holds.
+func lockPath(dataDir string) string { return filepath.Join(dataDir, "postgres.lock") }
+
 // lockDataDir takes the data folder for this process. The lock ends with the file being closed, at the latest with the
 // process. Go opens files close-on-exec, so no child can keep it.
 func lockDataDir(ctx context.Context, dataDir string) (*os.File, error) {
-	path := filepath.Join(dataDir, "postgres.lock")
+	path := lockPath(dataDir)
 	ctx, cancel := context.WithTimeout(ctx, lockPatience)
 	defer cancel()
 	file, err := lockFile(ctx, path)

@@ -44,9 +44,14 @@ func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
 
 // postmasterFile is what Postgres says about itself in postmaster.pid.
 type postmasterFile struct {
-	pid    int
-	status string
+	pid       int
+	port      int
+	socketDir string
+	status    string
 }
+
+// dsn leads to the server's default database as its superuser.
+func (f postmasterFile) dsn() string { return dsn(f.socketDir, f.port) }
 
 // readPostmasterFile reads the file at path. What is absent or half written gives an empty answer.
 func readPostmasterFile(path string) postmasterFile {
@@ -58,7 +63,8 @@ func readPostmasterFile(path string) postmasterFile {
 	file := postmasterFile{}
 	file.pid, _ = strconv.Atoi(strings.TrimSpace(lines[0]))
 	if len(lines) >= 8 {
-		file.status = strings.TrimSpace(lines[7])
+		file.port, _ = strconv.Atoi(strings.TrimSpace(lines[3]))
+		file.socketDir, file.status = lines[4], strings.TrimSpace(lines[7])
 	}
 	return file
 }

@@ -135,8 +135,7 @@ func (s *Server) Info() Info { return s.info }
 
 // DSN is the connection string, in libpq's keyword form, of the server's default database for its superuser.
 func (s *Server) DSN() string {
-	return fmt.Sprintf("host=%s port=%d user=%s dbname=postgres sslmode=disable",
-		quoteKeyword(s.cluster.socketDir), socketPort, superuser)
+	return dsn(s.cluster.socketDir, socketPort)
 }
 
 // PID is the process id of the Postgres main process. It changes when a Postgres that died was started again.

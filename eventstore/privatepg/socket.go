@@ -64,6 +64,11 @@ func checkOurs(dir string, a account) error {
 	return nil
 }
 
+// dsn is the connection string, in libpq's keyword form, of the default database for the superuser.
+func dsn(socketDir string, port int) string {
+	return fmt.Sprintf("host=%s port=%d user=%s dbname=postgres sslmode=disable", quoteKeyword(socketDir), port, superuser)
+}
+
 // quoteKeyword makes a value fit for a libpq keyword string.
 func quoteKeyword(value string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
