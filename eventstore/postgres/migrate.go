@@ -36,6 +36,25 @@ func Migrate(ctx context.Context, dsn string) (int, error) {
 	return len(applied), nil
 }
 
+// Migrated tells whether the database's schema is up to date.
+func Migrated(ctx context.Context, dsn string) (bool, error) {
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return false, fmt.Errorf("parse the database address: %w", err)
+	}
+	db := stdlib.OpenDB(*config)
+	defer db.Close()
+	provider, err := newMigrator(db)
+	if err != nil {
+		return false, err
+	}
+	pending, err := provider.HasPending(ctx)
+	if err != nil {
+		return false, fmt.Errorf("look at the database's schema: %w", err)
+	}
+	return !pending, nil
+}
+
 func newMigrator(db *sql.DB) (*goose.Provider, error) {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
