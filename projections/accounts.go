@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voltrun/voltrun/domain"
+	"github.com/voltrun/voltrun/eventstore"
 )
 
 // Account is a person as the API shows them.
@@ -42,4 +43,16 @@ type Accounts struct{ db Querier }
 func (a Accounts) Get(ctx context.Context, id uuid.UUID) (Account, error) {
 	return one[Account](ctx, a.db, domain.Errorf(domain.NotFound, "There is no account %s.", id),
 		"select id, email, name from accounts where id = $1", id)
+}
+
+// FirstAccount is the account that was registered first, nil when there is none. It is read from the log, in which an
+// account stays the first one for ever, also when it was erased.
+func FirstAccount(ctx context.Context, log eventstore.Store) (uuid.UUID, error) {
+	registered := domain.AccountRegistered{}.EventType()
+	for event, err := range log.ReadAll(ctx, 0) {
+		if err != nil || event.Type == registered {
+			return event.StreamID, err
+		}
+	}
+	return uuid.Nil, nil
 }

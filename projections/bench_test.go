@@ -1,7 +1,6 @@
 package projections_test
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -9,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/voltrun/voltrun/domain"
@@ -28,7 +28,7 @@ const (
 // the swap.
 func BenchmarkRebuild(b *testing.B) {
 	f := newBenchLog(b)
-	rebuilder := projectionstest.Rebuilder(f.store, projections.All())
+	rebuilder := projectionstest.Rebuilder(f.store, f.codec, projections.All())
 	for _, name := range rebuilder.Names() {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
@@ -44,8 +44,8 @@ func BenchmarkRebuild(b *testing.B) {
 // rounds that take turns.
 func BenchmarkRebuildAgainstSQL(b *testing.B) {
 	f := newBenchLog(b)
-	f.exec(b, plainEvents)
-	rebuilder := projectionstest.Rebuilder(f.store, projections.All())
+	f.copyPlain(b)
+	rebuilder := projectionstest.Rebuilder(f.store, f.codec, projections.All())
 	var ours, sql time.Duration
 	for b.Loop() {
 		ours += timed(func() { require.NoError(b, rebuilder.Rebuild(f.ctx, "executions", nil)) })
@@ -73,11 +73,11 @@ type benchLog struct {
 func newBenchLog(b *testing.B) benchLog {
 	b.Helper()
 	l := benchLog{fixture: newFixture(b)}
-	_, err := projectionstest.Rebuilder(l.store, projections.All()).Setup(l.ctx)
+	_, err := projectionstest.Rebuilder(l.store, l.codec, projections.All()).Setup(l.ctx)
 	require.NoError(b, err)
 	facts := benchFacts()
 	l.events = len(facts)
-	appendFacts(b, l.fixture, facts)
+	l.append(b, facts)
 	l.exec(b, "vacuum analyze")
 	return l
 }
@@ -146,17 +146,16 @@ func benchStep(step int, id, account, function uuid.UUID) domain.Event {
 
 func newID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
 
-// appendFacts appends in batches, so that the log comes out as the store writes it.
-func appendFacts(t testing.TB, f fixture, facts []fact) {
+// append appends in batches, so that the log comes out as the store writes it.
+func (f fixture) append(t testing.TB, facts []fact) {
 	t.Helper()
 	const batch = benchAtOnce // of which no two go to one stream, so that streams are interleaved as in life
-	codec := eventstore.DomainCodec()
 	for len(facts) > 0 {
 		n := min(batch, len(facts))
 		streams := map[uuid.UUID]*eventstore.Write{}
 		var order []uuid.UUID
 		for _, fa := range facts[:n] {
-			e, err := codec.Encode(newID(), fa.Event, eventstore.Metadata{AccountID: fa.account, Actor: system.Actor, CorrelationID: fa.stream})
+			e, err := f.codec.Encode(f.ctx, newID(), fa.Event, eventstore.Metadata{AccountID: fa.account, Actor: system.Actor, CorrelationID: fa.stream})
 			require.NoError(t, err)
 			w := streams[fa.stream]
 			if w == nil {
@@ -170,17 +169,28 @@ func appendFacts(t testing.TB, f fixture, facts []fact) {
 		for i, id := range order {
 			writes[i] = *streams[id]
 		}
-		_, err := f.store.Append(context.Background(), writes...)
+		_, err := f.store.Append(f.ctx, writes...)
 		require.NoError(t, err)
 		facts = facts[n:]
 	}
 }
 
-// plainEvents copies what the rebuild reads, with payloads that SQL can read.
-const plainEvents = `
-	create table plain_events as select position, stream_id, type, recorded_at, convert_from(data, 'UTF8')::json as data from events;
-	alter table plain_events add primary key (position);
-	analyze plain_events`
+// copyPlain copies what the rebuild reads, with payloads that SQL can read.
+func (l benchLog) copyPlain(b *testing.B) {
+	b.Helper()
+	l.exec(b, "create table plain_events (position bigint, stream_id uuid, type text, recorded_at timestamptz, data json)")
+	var rows [][]any
+	for e, err := range l.store.ReadAll(l.ctx, 0) {
+		require.NoError(b, err)
+		disclosure, err := l.codec.Disclose(l.ctx, e.NewEvent)
+		require.NoError(b, err)
+		rows = append(rows, []any{e.Position, [16]byte(e.StreamID), e.Type, e.RecordedAt, eventstore.Content(disclosure)})
+	}
+	columns := []string{"position", "stream_id", "type", "recorded_at", "data"}
+	_, err := l.store.Pool().CopyFrom(l.ctx, pgx.Identifier{"plain_events"}, columns, pgx.CopyFromRows(rows))
+	require.NoError(b, err)
+	l.exec(b, "alter table plain_events add primary key (position)", "vacuum analyze plain_events")
+}
 
 // pureSQL is the projection of the executions in SQL: the least that a database can do for the same tables.
 func (l benchLog) pureSQL(b *testing.B) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/domain"
+	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/pgtest"
 	"github.com/voltrun/voltrun/eventstore/postgres"
 	"github.com/voltrun/voltrun/eventstore/storetest"
@@ -24,9 +25,11 @@ import (
 type fixture struct {
 	*commands.Handlers
 	*projections.Queries
-	store *postgres.Store
-	live  *projections.Live
-	ctx   context.Context
+	store     *postgres.Store
+	codec     *eventstore.Codec
+	live      *projections.Live
+	rebuilder *projections.Rebuilder
+	ctx       context.Context
 }
 
 var system = commands.Origin{Actor: domain.Actor{Kind: domain.ActorSystem}, RequestID: uuid.New()}
@@ -43,21 +46,24 @@ func newFixture(t testing.TB, list ...*projections.Projection) fixture {
 	t.Cleanup(store.Close)
 	passwords, err := commands.NewPasswords(bcrypt.MinCost)
 	require.NoError(t, err)
+	codec := storetest.Codec(store)
 	return fixture{
-		Handlers: commands.New(store, store, storetest.Codec(store), passwords, []string{"nodejs", "python"}),
-		Queries:  projections.NewQueries(store.Pool()),
-		store:    store,
-		live:     projectionstest.Follow(t, store, storetest.Codec(store), list),
-		ctx:      ctx,
+		Handlers:  commands.New(store, store, codec, passwords, []string{"nodejs", "python"}),
+		Queries:   projections.NewQueries(store.Pool()),
+		store:     store,
+		codec:     codec,
+		live:      projectionstest.Follow(t, store, codec, list),
+		rebuilder: projectionstest.Rebuilder(store, codec, list),
+		ctx:       ctx,
 	}
 }
 
-func (f fixture) caughtUp(t *testing.T) {
+func (f fixture) caughtUp(t testing.TB) {
 	t.Helper()
 	projectionstest.CatchUp(t, f.store, f.live)
 }
 
-func (f fixture) function(t *testing.T, owner uuid.UUID, name string) uuid.UUID {
+func (f fixture) function(t testing.TB, owner uuid.UUID, name string) uuid.UUID {
 	t.Helper()
 	id, _, err := f.CreateFunction.Handle(f.ctx, system, domain.CreateFunction{AccountID: owner, Name: name, Runtime: "nodejs", Code: "code"})
 	require.NoError(t, err)
@@ -65,7 +71,7 @@ func (f fixture) function(t *testing.T, owner uuid.UUID, name string) uuid.UUID 
 }
 
 // run requests an execution and plays its worker: it prints lines and ends in end, or stays running when end is nil.
-func (f fixture) run(t *testing.T, owner, function uuid.UUID, input string, end domain.Event, lines ...string) uuid.UUID {
+func (f fixture) run(t testing.TB, owner, function uuid.UUID, input string, end domain.Event, lines ...string) uuid.UUID {
 	t.Helper()
 	id, _, err := f.RequestExecution.Handle(f.ctx, system, domain.RequestExecution{
 		AccountID: owner, FunctionID: function, Input: json.RawMessage(input),

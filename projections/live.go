@@ -44,11 +44,11 @@ func (p *Projection) handle(ctx context.Context, tx feed.Tx, codec *eventstore.C
 		if err != nil {
 			return err
 		}
-		fact, err := codec.Decode(ctx, event.NewEvent)
+		r, err := decode(ctx, codec, event)
 		if err != nil {
-			return fmt.Errorf("event %d: %w", event.Position, err)
+			return err
 		}
-		records = append(records, Recorded{Event: event, Fact: fact})
+		records = append(records, r)
 	}
 	changes := newChanges()
 	for _, r := range records {
@@ -61,6 +61,16 @@ func (p *Projection) handle(ctx context.Context, tx feed.Tx, codec *eventstore.C
 		p.Fold(r, changes)
 	}
 	return p.writeLive(ctx, tx, changes, nil)
+}
+
+// decode turns a stored event into what is folded. The payload is let go: the fact says the same.
+func decode(ctx context.Context, codec *eventstore.Codec, event eventstore.Event) (Recorded, error) {
+	fact, err := codec.Decode(ctx, event.NewEvent)
+	if err != nil {
+		return Recorded{}, fmt.Errorf("event %d: %w", event.Position, err)
+	}
+	event.Data = nil
+	return Recorded{Event: event, Fact: fact}, nil
 }
 
 // Wait returns when a projection shows everything up to position, at once for position 0. It fails when ctx ends or

@@ -147,14 +147,12 @@ func newChunk() *chunk {
 	return &chunk{records: make([]Recorded, 0, chunkEvents), decoded: make(chan error, 1)}
 }
 
-func (pl *pipeline) decode(_ context.Context, c *chunk) error {
+func (pl *pipeline) decode(ctx context.Context, c *chunk) error {
 	for i := range c.records {
-		r := &c.records[i]
-		fact, err := pl.codec.Decode(r.NewEvent)
-		if err != nil {
-			return fmt.Errorf("event %d: %w", r.Position, err)
+		var err error
+		if c.records[i], err = decode(ctx, pl.codec, c.records[i].Event); err != nil {
+			return err
 		}
-		r.Fact, r.Data = fact, nil
 	}
 	return nil
 }

@@ -47,11 +47,15 @@ func (p *Projection) checkVersion(row pgx.Row) error {
 	if err := row.Scan(&version); err != nil {
 		return err
 	}
-	if version != p.Version {
+	switch version {
+	case p.Version:
+		return nil
+	case 0:
+		return fmt.Errorf("the read model %s has no tables; they are made when a server starts", p.Name)
+	default:
 		return fmt.Errorf("the read model %s %w: version %d of its projection keeps it, and this VoltRun has version %d. "+
 			"Either another server has taken it over, or it could not be rebuilt when this one was started", p.Name, errOtherVersion, version, p.Version)
 	}
-	return nil
 }
 
 // writeBulk sends the changes of a rebuild, tens of thousands of rows at once, new ones by COPY, and then a sweep.

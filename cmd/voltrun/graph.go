@@ -118,14 +118,17 @@ func newRescuer(workerID uuid.UUID, r *recorder, executor *runners.Executor, log
 
 func newAPI(
 	opened *resources, c config, handlers *commands.Handlers, idempotency *commands.Idempotency, queries *projections.Queries,
-	live *projections.Live, store *postgres.Store, executor *runners.Executor, runtimes *runners.Runtimes, logger *slog.Logger,
+	live *projections.Live, rebuilds *projections.Rebuilds, store *postgres.Store, executor *runners.Executor, runtimes *runners.Runtimes,
+	logger *slog.Logger,
 ) (*rest.API, error) {
 	secret, err := jwtSecret(c)
 	if err != nil {
 		return nil, err
 	}
 	api, err := rest.New(rest.Config{
-		Commands: handlers, Idempotency: idempotency, Queries: queries, Live: live, JWTSecret: secret, DevOrigins: c.DevOrigins, Logger: logger,
+		Commands: handlers, Idempotency: idempotency, Queries: queries, Live: live, Rebuilds: rebuilds,
+		JWTSecret: secret, DevOrigins: c.DevOrigins, Logger: logger,
+		FirstAccount: func(ctx context.Context) (uuid.UUID, error) { return projections.FirstAccount(ctx, store) },
 		Health: rest.Health{
 			Version: version, Runtimes: runtimes.Available(), Ping: store.Ping, Head: store.Head, Executions: executor.Slots,
 		},

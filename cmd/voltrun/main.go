@@ -72,22 +72,6 @@ func demoCommand() *cobra.Command {
 	return cmd
 }
 
-func projectionsCommand() *cobra.Command {
-	var url string
-	status := &cobra.Command{
-		Use:   "status",
-		Short: "Show how far each projection has followed the log",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return cli.ProjectionsStatus(cmd.Context(), url, cmd.OutOrStdout())
-		},
-	}
-	urlFlag(status, &url)
-	cmd := &cobra.Command{Use: "projections", Short: "Look after the read models"}
-	cmd.AddCommand(status)
-	return cmd
-}
-
 func urlFlag(cmd *cobra.Command, url *string) {
 	cmd.Flags().StringVar(url, "url", defaultURL(os.Getenv), "where the server listens")
 }

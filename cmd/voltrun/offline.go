@@ -22,12 +22,16 @@ func withStore(ctx context.Context, c config, use func(context.Context, *postgre
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	store, err := postgres.Open(ctx, db, uuid.New(), slog.New(slog.DiscardHandler))
+	store, err := postgres.Open(ctx, db, uuid.New(), slog.New(slog.DiscardHandler), postgres.PartitionSize(c.PartitionSize))
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	return use(ctx, store, eventstore.DomainCodec())
+	keys, err := newKeyRing(c, store)
+	if err != nil {
+		return err
+	}
+	return use(ctx, store, eventstore.DomainCodec(keys))
 }
 
 // findDatabase leads to a database of this version's schema. stop ends what was started for it.
@@ -42,6 +46,9 @@ func findDatabase(ctx context.Context, c config) (dsn string, stop func() error,
 	}
 	if running {
 		return dsn, nothing, requireSchema(ctx, dsn)
+	}
+	if !privatepg.HasCluster(c.DataDir) {
+		return "", nil, fmt.Errorf("there is no VoltRun in the data folder %s; say where it is with VOLTRUN_DATA or DATABASE_URL", c.DataDir)
 	}
 	server, err := privatepg.Start(ctx, privatepg.Config{DataDir: c.DataDir, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {

@@ -15,13 +15,16 @@ import (
 	"github.com/voltrun/voltrun/interfaces/rest"
 )
 
+// jwtSecretFile holds the secret that signs access tokens, when JWT_SECRET does not.
+const jwtSecretFile = "jwt_secret"
+
 // jwtSecret returns the secret that signs access tokens: the configured one, or the data folder's own, which is made
 // at the first start.
 func jwtSecret(c config) ([]byte, error) {
 	if c.JWTSecret != "" {
 		return []byte(c.JWTSecret), nil
 	}
-	file := filepath.Join(c.DataDir, "jwt_secret")
+	file := filepath.Join(c.DataDir, jwtSecretFile)
 	if err := makeSecret(file); err != nil {
 		return nil, fmt.Errorf("make the secret for access tokens: %w", err)
 	}

@@ -46,6 +46,12 @@ func Attach(ctx context.Context, dataDir string) (dsn string, running bool, err 
 	}
 }
 
+// HasCluster tells whether there is a Postgres in the data folder, running or not.
+func HasCluster(dataDir string) bool {
+	_, err := os.Stat(cluster{dataDir: dataDir}.dir())
+	return err == nil
+}
+
 // lockIsHeld tells whether a process has the data folder. Looking takes a shared lock for a moment, which a process that
 // starts right then waits out.
 func lockIsHeld(path string) (bool, error) {

@@ -132,7 +132,7 @@ func TestProjectionsStatusShowsEveryProjection(t *testing.T) {
 	t.Parallel()
 	server := resttest.Start(t)
 	var out strings.Builder
-	require.NoError(t, cli.ProjectionsStatus(t.Context(), server.URL, &out))
+	require.NoError(t, cli.ProjectionsStatus(t.Context(), server.URL, "", &out))
 	for _, want := range []string{"PROJECTION", "accounts", "functions", "executions", "keys", "following", "(log)"} {
 		require.Contains(t, out.String(), want)
 	}
@@ -145,7 +145,7 @@ func TestProjectionsStatusShowsTheTableOfAServerThatIsNotWell(t *testing.T) {
 	_, err := cli.NewClient(server.URL).Register(t.Context(), "ada@example.com", "lovelace", "Ada")
 	require.NoError(t, err)
 	var out strings.Builder
-	require.ErrorContains(t, cli.ProjectionsStatus(t.Context(), server.URL, &out), "behind")
+	require.ErrorContains(t, cli.ProjectionsStatus(t.Context(), server.URL, "", &out), "behind")
 	require.Contains(t, out.String(), "accounts")
 }
 
@@ -161,7 +161,7 @@ func TestWhoeverDoesNotAnswerAsVoltRunIsNamed(t *testing.T) {
 		closed.URL: "no VoltRun server answers at " + closed.URL, page.URL: "is not VoltRun's", absent.URL: "404 Not Found", "::": "not the address",
 	} {
 		for _, command := range []func() error{
-			func() error { return cli.ProjectionsStatus(t.Context(), url, &bytes.Buffer{}) },
+			func() error { return cli.ProjectionsStatus(t.Context(), url, "", &bytes.Buffer{}) },
 			func() error { return cli.Demo(t.Context(), url, &bytes.Buffer{}) },
 		} {
 			require.ErrorContains(t, command(), want)

@@ -127,15 +127,6 @@ type Health struct {
 	Runtimes    []string     `json:"runtimes"`
 }
 
-// Projection is where a projection stands.
-type Projection struct {
-	Name     string `json:"name"`
-	State    string `json:"state"`
-	Position int64  `json:"position"`
-	Lag      int64  `json:"lag"`
-	Error    string `json:"error"`
-}
-
 // Health asks how a server is. A server that says it is not well has answered, and that is no error.
 func (c *Client) Health(ctx context.Context) (Health, error) {
 	var health Health

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/projections"
 )
@@ -27,7 +29,11 @@ type Config struct {
 	Idempotency *commands.Idempotency
 	Queries     *projections.Queries
 	Live        *projections.Live
+	Rebuilds    *projections.Rebuilds
 	Health      Health
+
+	// FirstAccount is the account that was registered first, whose holder is the operator; nil when there is none.
+	FirstAccount func(context.Context) (uuid.UUID, error)
 
 	JWTSecret  []byte   // signs access tokens; at least MinSecretBytes
 	DevOrigins []string // web origins other than our own that may call; nil means DefaultDevOrigin
@@ -41,7 +47,9 @@ type API struct {
 	idempotency *commands.Idempotency
 	queries     *projections.Queries
 	live        *projections.Live
+	rebuilds    *projections.Rebuilds
 	health      Health
+	operator    *operator
 	tokens      *tokens
 	keyUses     *keyUses
 	now         func() time.Time
@@ -57,8 +65,9 @@ func New(c Config) (*API, error) {
 	if len(c.JWTSecret) < MinSecretBytes {
 		return nil, fmt.Errorf("the secret for access tokens must have at least %d bytes, but has %d", MinSecretBytes, len(c.JWTSecret))
 	}
-	if c.Commands == nil || c.Idempotency == nil || c.Queries == nil || c.Live == nil || c.Logger == nil || !c.Health.complete() {
-		return nil, errors.New("the API needs commands, idempotency, queries, projections, health checks and a logger")
+	if c.Commands == nil || c.Idempotency == nil || c.Queries == nil || c.Live == nil || c.Rebuilds == nil || c.FirstAccount == nil ||
+		c.Logger == nil || !c.Health.complete() {
+		return nil, errors.New("the API needs commands, idempotency, queries, projections, rebuilds, the first account, health checks and a logger")
 	}
 	if c.DevOrigins == nil {
 		c.DevOrigins = []string{DefaultDevOrigin}
@@ -67,7 +76,8 @@ func New(c Config) (*API, error) {
 		c.Now = time.Now
 	}
 	a := &API{
-		handlers: c.Commands, idempotency: c.Idempotency, queries: c.Queries, live: c.Live, health: c.Health, now: c.Now, logger: c.Logger,
+		handlers: c.Commands, idempotency: c.Idempotency, queries: c.Queries, live: c.Live, rebuilds: c.Rebuilds, health: c.Health,
+		now: c.Now, logger: c.Logger, operator: newOperator(c.JWTSecret, c.Now, c.FirstAccount),
 		tokens: newTokens(c.JWTSecret, c.Now), keyUses: startKeyUses(c.Commands.NoteKeyUse.Handle, c.Now, c.Logger),
 	}
 	a.handler = a.identify(a.observe(secure(allowOrigins(c.DevOrigins, a.router()))))

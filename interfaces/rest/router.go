@@ -14,11 +14,12 @@ import (
 )
 
 // access says who may call a route.
-type access bool
+type access int
 
 const (
-	anyone   access = false
-	signedIn access = true // whoever has an access token or an API key
+	anyone    access = iota
+	signedIn         // whoever has an access token or an API key
+	operators        // whoever runs this VoltRun; for everybody else there is nothing
 )
 
 // The longest bodies, in bytes.
@@ -65,6 +66,12 @@ func (a *API) routes() []route {
 		{"POST", "/api/keys", signedIn, smallBody, a.createKey},
 		{"DELETE", "/api/keys/{id}", signedIn, noBody, a.deleteKey},
 
+		{"GET", "/api/admin/projections", operators, noBody, a.listProjections},
+		{"GET", "/api/admin/projections/{name}/rebuild", operators, noBody, a.showRebuild},
+		{"POST", "/api/admin/projections/{name}/rebuild", operators, noBody, a.startRebuild},
+		{"DELETE", "/api/admin/projections/{name}/rebuild", operators, noBody, a.cancelRebuild},
+		{"POST", "/api/admin/projections/{name}/resume", operators, noBody, a.resumeProjection},
+
 		{"GET", healthPath, anyone, noBody, a.checkHealth},
 
 		{"GET", "/", anyone, noBody, servePage},
@@ -84,9 +91,13 @@ func (a *API) router() http.Handler {
 		paths[rt.path].byMethod[rt.method] = rt
 	}
 	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.refuse(w, r, domain.Errorf(domain.NotFound, "There is nothing at %s. GET / says what there is.", shorten(r.URL.Path)))
+		a.refuse(w, r, nothingAt(r))
 	})
 	return router
+}
+
+func nothingAt(r *http.Request) error {
+	return domain.Errorf(domain.NotFound, "There is nothing at %s. GET / says what there is.", shorten(r.URL.Path))
 }
 
 // resource is a path with its methods.
@@ -152,10 +163,14 @@ func (a *API) serve(rt route, w http.ResponseWriter, r *http.Request) {
 func (a *API) answer(rt route, w http.ResponseWriter, r *http.Request) (int, any, error) {
 	req := &request{Request: r, commands: a.handlers, response: w.Header()}
 	var err error
-	if rt.access == signedIn {
-		if req.caller, err = a.authenticate(r); err != nil {
-			return 0, nil, err
-		}
+	switch rt.access {
+	case signedIn:
+		req.caller, err = a.authenticate(r)
+	case operators:
+		req.caller, err = a.authenticateOperator(r)
+	}
+	if err != nil {
+		return 0, nil, err
 	}
 	if req.body, err = readBody(w, r, rt.limit); err != nil {
 		return 0, nil, err

@@ -33,12 +33,16 @@ type tokens struct {
 }
 
 func newTokens(secret []byte, now func() time.Time) *tokens {
-	return &tokens{secret: secret, now: now, parser: jwt.NewParser(
+	return &tokens{secret: secret, now: now, parser: newTokenParser(tokenAudience, now)}
+}
+
+func newTokenParser(audience string, now func() time.Time) *jwt.Parser {
+	return jwt.NewParser(
 		// One algorithm only: whoever could choose it could choose none, or pass a public key off as the secret.
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
-		jwt.WithIssuer(tokenIssuer), jwt.WithAudience(tokenAudience),
+		jwt.WithIssuer(tokenIssuer), jwt.WithAudience(audience),
 		jwt.WithExpirationRequired(), jwt.WithStrictDecoding(), jwt.WithTimeFunc(now),
-	)}
+	)
 }
 
 // issue makes an access token for a session.

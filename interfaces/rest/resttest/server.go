@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -36,6 +37,7 @@ type Server struct {
 	Idempotency *commands.Idempotency
 	Queries     *projections.Queries
 	Live        *projections.Live
+	Rebuilds    *projections.Rebuilds
 	Store       *postgres.Store
 	API         *rest.API
 
@@ -61,8 +63,9 @@ func serve(t testing.TB, dsn string, change []func(*rest.Config)) *Server {
 	t.Helper()
 	s := open(t, dsn)
 	config := rest.Config{
-		Commands: s.Commands, Idempotency: s.Idempotency, Queries: s.Queries, Live: s.Live,
+		Commands: s.Commands, Idempotency: s.Idempotency, Queries: s.Queries, Live: s.Live, Rebuilds: s.Rebuilds,
 		JWTSecret: []byte(Secret), Logger: slog.New(slog.DiscardHandler),
+		FirstAccount: func(ctx context.Context) (uuid.UUID, error) { return projections.FirstAccount(ctx, s.Store) },
 		Health: rest.Health{
 			Version: Version, Runtimes: []string{"nodejs", "python"}, Ping: s.Store.Ping, Head: s.Store.Head,
 			Executions: func() (running, slots int) { return 0, 4 },
@@ -91,11 +94,23 @@ func open(t testing.TB, dsn string) *Server {
 	t.Cleanup(store.Close)
 	passwords, err := commands.NewPasswords(bcrypt.MinCost)
 	require.NoError(t, err)
-	handlers := commands.New(store, store, storetest.Codec(store), passwords, []string{"nodejs", "python"})
+	codec := storetest.Codec(store)
+	handlers := commands.New(store, store, codec, passwords, []string{"nodejs", "python"})
+	live := projectionstest.Follow(t, store, codec, projections.All())
+	rebuilds := projections.NewRebuilds(projectionstest.Rebuilder(store, codec, projections.All()), live)
+	t.Cleanup(rebuilds.Stop)
 	return &Server{
 		Commands: handlers, Idempotency: commands.NewIdempotency(handlers, store, sha256.Sum256([]byte(Secret))),
-		Queries: projections.NewQueries(store.Pool()), Store: store, Live: projectionstest.Follow(t, store, storetest.Codec(store), projections.All()), dsn: dsn,
+		Queries: projections.NewQueries(store.Pool()), Store: store, Live: live, Rebuilds: rebuilds, dsn: dsn,
 	}
+}
+
+// OperatorToken is what whoever runs the server shows.
+func OperatorToken(t testing.TB) string {
+	t.Helper()
+	token, err := rest.OperatorToken([]byte(Secret), time.Now())
+	require.NoError(t, err)
+	return token
 }
 
 // Head is the newest position of the log: as long as it stays, nothing was changed.
