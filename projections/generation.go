@@ -87,7 +87,9 @@ func (g *generation) create(ctx context.Context) error {
 	}
 	for _, statement := range []string{
 		createSchema(g.schema()), "set search_path to " + quote(g.schema()), "set synchronous_commit to off",
-		"set maintenance_work_mem to '256MB'", g.projection.DDL,
+		"set maintenance_work_mem to '256MB'",
+		"set client_connection_check_interval to '500ms'", // or a long statement would outlive a process that is killed
+		g.projection.DDL,
 	} {
 		if _, err := g.conn.Exec(ctx, statement); err != nil {
 			return err
@@ -130,8 +132,7 @@ func (g *generation) head(ctx context.Context) (position Position, err error) {
 
 // requireVersion makes sure that the tables which serve are this version's to replace.
 func (g *generation) requireVersion(ctx context.Context) error {
-	return g.projection.checkVersion(g.conn.QueryRow(ctx,
-		"select coalesce(max(version), 0) from "+g.live+".projections where name = $1", g.projection.Name))
+	return g.projection.requireVersion(ctx, g.conn, g.live+".projections")
 }
 
 // discardWithin bounds how long it takes to drop what a rebuild leaves.

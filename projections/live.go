@@ -50,6 +50,12 @@ func (p *Projection) handle(ctx context.Context, tx feed.Tx, codec *eventstore.C
 		}
 		records = append(records, r)
 	}
+	if len(records) == 0 {
+		return nil
+	}
+	if err := p.requireVersion(ctx, tx, "projections"); err != nil {
+		return err
+	}
 	changes := newChanges()
 	for _, r := range records {
 		if statements := p.sweep(r); len(statements) > 0 {

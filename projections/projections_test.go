@@ -1,8 +1,6 @@
 package projections_test
 
 import (
-	"context"
-	"fmt"
 	"testing"
 	"time"
 
@@ -11,9 +9,7 @@ import (
 
 	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/domain"
-	"github.com/voltrun/voltrun/eventstore/storetest"
 	"github.com/voltrun/voltrun/projections"
-	"github.com/voltrun/voltrun/projections/projectionstest"
 )
 
 func TestAFunctionIsReadAsItsLastChangeLeftIt(t *testing.T) {
@@ -112,52 +108,4 @@ func TestAKeyIsFoundByItsHashUntilItIsDeleted(t *testing.T) {
 	f.caughtUp(t)
 	_, err = f.Keys.Find(f.ctx, made.Prefix, commands.HashKey(made.Key))
 	require.True(t, domain.IsCode(err, domain.Unauthorized))
-}
-
-// The tables that followed the log live are the same as those that a new version builds from the beginning.
-func TestAProjectionBuiltAnewEqualsTheOneThatFollowed(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t, projections.All()...)
-	owner := uuid.New()
-	_, err := f.RegisterAccount.Handle(f.ctx, system, domain.RegisterAccount{Email: "a@example.com", Password: "secret", Name: "A"})
-	require.NoError(t, err)
-	function := f.function(t, owner, "hello")
-	for i := range 40 {
-		f.run(t, owner, function, fmt.Sprint(i), done(fmt.Sprint(i)), "line", "line")
-	}
-	f.run(t, owner, function, "1", domain.ExecutionFailed{Error: "x", ErrorType: "Y"})
-	f.caughtUp(t)
-	projectionstest.RequireEqualToRebuilt(t, f.store, storetest.Codec(f.store))
-}
-
-func TestAProjectionThatFailsPausesAndTheOthersGoOn(t *testing.T) {
-	t.Parallel()
-	broken := *projections.All()[1]
-	require.Equal(t, "functions", broken.Name)
-	broken.Fold = func(projections.Recorded, *projections.Changes) { panic("cannot fold this") }
-	list := projections.All()
-	list[1] = &broken
-	f := newFixture(t, list...)
-	owner := uuid.New()
-	function := f.function(t, owner, "hello")
-	id := f.run(t, owner, function, "1", done("2"))
-	head, err := f.store.Head(f.ctx)
-	require.NoError(t, err)
-
-	ctx, cancel := context.WithTimeout(f.ctx, 20*time.Second)
-	defer cancel()
-	require.Error(t, f.live.Wait(ctx, "functions", head))
-	require.NoError(t, ctx.Err(), "a paused projection answers at once")
-	require.NoError(t, f.live.Wait(ctx, "executions", head))
-	_, err = f.Executions.Get(f.ctx, owner, id)
-	require.NoError(t, err)
-	for _, s := range f.live.Status(head) {
-		if s.Name == "functions" {
-			require.Equal(t, projections.Status{
-				Name: "functions", Position: 0, Lag: head, State: projections.Paused, Error: s.Error, PausedSince: s.PausedSince,
-			}, s)
-			require.WithinDuration(t, time.Now(), *s.PausedSince, time.Minute)
-			require.Contains(t, s.Error, "cannot fold this")
-		}
-	}
 }

@@ -22,7 +22,7 @@ type Rebuilder struct {
 // NewRebuilder makes a rebuilder of these projections. It takes two of the database's connections for each rebuild, of
 // which the pool gives one.
 func NewRebuilder(pool *pgxpool.Pool, codec *eventstore.Codec, list []*Projection, logger *slog.Logger) *Rebuilder {
-	return &Rebuilder{pool: pool, pipeline: pipeline{pool, codec}, list: list, logger: logger}
+	return &Rebuilder{pool: pool, pipeline: pipeline{pool, codec, pageEvents}, list: list, logger: logger}
 }
 
 // Names lists the projections in the order in which they were given.
@@ -105,8 +105,8 @@ func (w *work) rebuild(ctx context.Context) error {
 		if err == nil || !mayRetry(err) {
 			return err
 		}
-		// Those who queued up behind the locks go first.
-		if err := sleep(ctx, timeout); err != nil {
+		// Those who queued up behind the locks go first, and the next ones are not held up more than now and then.
+		if err := sleep(ctx, 5*timeout); err != nil {
 			return err
 		}
 	}

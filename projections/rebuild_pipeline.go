@@ -27,8 +27,9 @@ const (
 // pipeline builds generations: one connection reads the log, goroutines decode, one folds, and the generation's
 // connection writes, each a little ahead of the next.
 type pipeline struct {
-	pool  *pgxpool.Pool
-	codec *eventstore.Codec
+	pool       *pgxpool.Pool
+	codec      *eventstore.Codec
+	pageEvents Position
 }
 
 // chunk is a run of events that are decoded together.
@@ -80,7 +81,7 @@ func (pl *pipeline) fill(ctx context.Context, g *generation, upto Position, pass
 // read reads the events that the projection wants, range by range, and has them decoded while it reads on. The chunks
 // come in order; whoever takes one waits until it is decoded.
 func (pl *pipeline) read(ctx context.Context, p *Projection, after, upto Position, chunks chan<- *chunk) error {
-	decoders, ctx := errgroup.WithContext(ctx)
+	var decoders errgroup.Group
 	decoders.SetLimit(runtime.GOMAXPROCS(0))
 	send := func(c *chunk) error {
 		select {
@@ -95,8 +96,8 @@ func (pl *pipeline) read(ctx context.Context, p *Projection, after, upto Positio
 		}
 	}
 	var err error
-	for from := after + 1; from <= upto && err == nil; from += pageEvents {
-		err = pl.readRange(ctx, p.Types, from, min(from+pageEvents-1, upto), send)
+	for from := after + 1; from <= upto && err == nil; from += pl.pageEvents {
+		err = pl.readRange(ctx, p.Types, from, min(from+pl.pageEvents-1, upto), send)
 	}
 	_ = decoders.Wait()
 	return err

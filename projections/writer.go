@@ -18,12 +18,9 @@ import (
 var errOtherVersion = errors.New("is of another version")
 
 // writeLive sends changes, and then a sweep, in the transaction of a page: one round trip, and for each table at most one
-// statement that deletes, one that inserts, and one for each set of columns that change together. It fails when the tables
-// are not this version's any more: the lock on the checkpoint, which the transaction holds, keeps them from changing hands.
+// statement that deletes, one that inserts, and one for each set of columns that change together.
 func (p *Projection) writeLive(ctx context.Context, tx feed.Tx, changes *Changes, sweep []Statement) error {
 	var batch pgx.Batch
-	batch.Queue("select coalesce(max(version), 0) from projections where name = $1", p.Name).QueryRow(p.checkVersion)
-	queued := batch.Len()
 	for _, t := range p.Tables {
 		if tc := changes.tables[t]; tc != nil {
 			queueDeletes(&batch, t, tc)
@@ -32,7 +29,7 @@ func (p *Projection) writeLive(ctx context.Context, tx feed.Tx, changes *Changes
 		}
 	}
 	queueSweep(&batch, sweep)
-	if batch.Len() == queued {
+	if batch.Len() == 0 {
 		return nil
 	}
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
@@ -41,11 +38,13 @@ func (p *Projection) writeLive(ctx context.Context, tx feed.Tx, changes *Changes
 	return nil
 }
 
-// checkVersion reads the version whose tables stand there.
-func (p *Projection) checkVersion(row pgx.Row) error {
+// requireVersion fails when the tables are not this version's, or not any more; table is where versions are noted. In a
+// transaction that holds the lock on the checkpoint they cannot change hands afterwards.
+func (p *Projection) requireVersion(ctx context.Context, db rowQuerier, table string) error {
 	var version int
-	if err := row.Scan(&version); err != nil {
-		return err
+	err := db.QueryRow(ctx, "select coalesce(max(version), 0) from "+table+" where name = $1", p.Name).Scan(&version)
+	if err != nil {
+		return fmt.Errorf("look which version keeps %s: %w", p.Name, err)
 	}
 	switch version {
 	case p.Version:
