@@ -65,9 +65,9 @@ func (f fixture) say(t testing.TB, orders ...string) {
 
 func orderFacts(orders ...string) []fact {
 	var facts []fact
+	account := uuid.New()
 	for _, o := range orders {
-		stream := uuid.New()
-		facts = append(facts, fact{stream, stream, domain.ExecutionLogLine{Stream: domain.Stdout, Text: o}})
+		facts = append(facts, fact{uuid.New(), account, domain.ExecutionLogLine{Stream: domain.Stdout, Text: o}})
 	}
 	return facts
 }
