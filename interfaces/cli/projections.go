@@ -123,9 +123,10 @@ func (c *Client) watch(ctx context.Context, p Projection) (Projection, error) {
 func ShowVerifications(out io.Writer, results []projections.Verification) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "PROJECTION\tPOSITION\tTABLE\tROWS\tDIGEST\t")
-	different := 0
+	different, all := 0, 0
 	for _, v := range results {
 		for _, t := range v.Tables {
+			all++
 			fmt.Fprintf(table, "%s\t%d\t%s\t%d\t%s\t%s\n", v.Projection, v.Position, t.Table, t.Live.Rows, t.Live.Hash, verdict(t))
 			if !t.Equal() {
 				different++
@@ -137,7 +138,7 @@ func ShowVerifications(out io.Writer, results []projections.Verification) error 
 		return fmt.Errorf("print the table: %w", err)
 	}
 	if different > 0 {
-		return fmt.Errorf("%d tables are not what the log says; \"voltrun projections rebuild\" makes them so", different)
+		return fmt.Errorf("%d of %d tables are not what the log says; \"voltrun projections rebuild\" makes them so", different, all)
 	}
 	return nil
 }
