@@ -24,7 +24,7 @@ const (
 )
 
 // ErrRebuilding says that a projection is being rebuilt or verified already, by this process or another.
-var ErrRebuilding = errors.New("is being rebuilt or verified already")
+var ErrRebuilding = errors.New("it is being rebuilt or verified already")
 
 // generation is a set of a projection's tables that is built from position 1, in a schema of its own. Nobody reads it
 // before the swap, and it can be thrown away at any time.
@@ -46,7 +46,7 @@ func newGeneration(ctx context.Context, config *pgx.ConnConfig, p *Projection) (
 	}
 	if err := g.create(ctx); err != nil {
 		_ = g.conn.Close(ctx)
-		return nil, fmt.Errorf("make new tables for %s: %w", p.Name, err)
+		return nil, fmt.Errorf("make new tables: %w", err)
 	}
 	return g, nil
 }
@@ -56,7 +56,7 @@ func connectGeneration(ctx context.Context, config *pgx.ConnConfig, p *Projectio
 	config.RuntimeParams["application_name"] = "voltrun rebuild " + p.Name
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, fmt.Errorf("connect to rebuild %s: %w", p.Name, err)
+		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
 	g := &generation{projection: p, conn: conn}
 	if err = lockRebuild(ctx, conn, p.Name, lockPatience); err == nil {
@@ -64,7 +64,7 @@ func connectGeneration(ctx context.Context, config *pgx.ConnConfig, p *Projectio
 	}
 	if err != nil {
 		_ = conn.Close(ctx)
-		return nil, fmt.Errorf("the read model %s: %w", p.Name, err)
+		return nil, err
 	}
 	return g, nil
 }
@@ -88,13 +88,14 @@ func (g *generation) create(ctx context.Context) error {
 	for _, statement := range []string{
 		createSchema(g.schema()), "set search_path to " + quote(g.schema()), "set synchronous_commit to off",
 		"set maintenance_work_mem to '256MB'",
-		"set client_connection_check_interval to '500ms'", // or a long statement would outlive a process that is killed
 		g.projection.DDL,
 	} {
 		if _, err := g.conn.Exec(ctx, statement); err != nil {
 			return err
 		}
 	}
+	// So that a long statement does not outlive a process that is killed. Not every system can tell that it is gone.
+	_, _ = g.conn.Exec(ctx, "set client_connection_check_interval to '500ms'")
 	return nil
 }
 
@@ -106,7 +107,7 @@ func (g *generation) retired() string { return retiredPrefix + g.projection.Name
 func (g *generation) index(ctx context.Context) error {
 	for _, statement := range []string{g.projection.Indexes, "analyze " + strings.Join(g.projection.tableNames(), ", ")} {
 		if _, err := g.conn.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("index the new tables of %s: %w", g.projection.Name, err)
+			return fmt.Errorf("index the new tables: %w", err)
 		}
 	}
 	return nil

@@ -52,7 +52,7 @@ func (g *generation) swap(ctx context.Context, lockTimeout time.Duration, fill f
 			return err
 		}
 		if err := g.replace(ctx, tx); err != nil {
-			return fmt.Errorf("swap the tables of %s: %w", g.projection.Name, err)
+			return fmt.Errorf("swap the tables: %w", err)
 		}
 		return nil
 	})

@@ -103,13 +103,13 @@ func (pl *pipeline) read(ctx context.Context, p *Projection, after, upto Positio
 	return err
 }
 
-// readRange reads the events of a range. That no event of the log is missing in it is checked with the first look.
+// readRange reads the events of a range, after a look whether any event of the log is missing in it.
 func (pl *pipeline) readRange(ctx context.Context, types []string, from, to Position, send func(*chunk) error) error {
 	var batch pgx.Batch
 	batch.Queue("select count(*) from events where position between $1 and $2", from, to)
 	batch.Queue("select "+postgres.EventColumns+" from events where position between $1 and $2 and type = any($3) order by position", from, to, types)
 	results := pl.pool.SendBatch(ctx, &batch)
-	defer results.Close()
+	defer func() { _ = results.Close() }() // what it could say was said when the rows ended
 	var count Position
 	if err := results.QueryRow().Scan(&count); err != nil {
 		return fmt.Errorf("read events %d to %d: %w", from, to, err)
@@ -117,31 +117,34 @@ func (pl *pipeline) readRange(ctx context.Context, types []string, from, to Posi
 	if count != to-from+1 {
 		return fmt.Errorf("of the events %d to %d, %d are missing in the log", from, to, to-from+1-count)
 	}
-	rows, err := results.Query()
+	rows, _ := results.Query() // whatever is wrong is told by rows.Err
+	defer rows.Close()
+	last, err := sendChunks(rows, send)
 	if err != nil {
 		return fmt.Errorf("read events %d to %d: %w", from, to, err)
 	}
-	defer rows.Close()
+	last.last = to
+	return send(last)
+}
+
+// sendChunks sends all events but those of the last chunk, which it returns.
+func sendChunks(rows pgx.Rows, send func(*chunk) error) (*chunk, error) {
 	c := newChunk()
 	for rows.Next() {
 		event, err := postgres.ScanEvent(rows)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		c.records = append(c.records, Recorded{Event: event})
 		if c.bytes += len(event.Data); len(c.records) < chunkEvents && c.bytes < chunkBytes {
 			continue
 		}
 		if err := send(c); err != nil {
-			return err
+			return nil, err
 		}
 		c = newChunk()
 	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read events %d to %d: %w", from, to, err)
-	}
-	c.last = to
-	return send(c)
+	return c, rows.Err()
 }
 
 func newChunk() *chunk {

@@ -82,7 +82,7 @@ func (w *work) compare(ctx context.Context, r *Rebuilder, result *Verification) 
 		})
 	})
 	if err != nil {
-		return fmt.Errorf("compare the tables of %s: %w", w.projection.Name, err)
+		return fmt.Errorf("compare the tables: %w", err)
 	}
 	return nil
 }

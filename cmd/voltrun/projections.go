@@ -92,13 +92,18 @@ command before it is done, Ctrl-C and kill -9 included, leaves the read models a
 	return cmd
 }
 
+// rebuildEach goes on when one fails, but not when all of it was cancelled.
 func rebuildEach(ctx context.Context, cmd *cobra.Command, rebuilder *projections.Rebuilder, names []string) error {
+	var failures []error
 	for _, name := range names {
 		if err := rebuilder.Rebuild(ctx, name, progressOf(cmd, "rebuilt")); err != nil {
-			return explainRebuild(ctx, name, err)
+			failures = append(failures, explainRebuild(ctx, name, err))
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	return nil
+	return errors.Join(failures...)
 }
 
 func projectionsVerifyCommand() *cobra.Command {
@@ -159,9 +164,9 @@ func explainRebuild(ctx context.Context, name string, err error) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: cancelled; the tables that serve are as they were", name)
 	case errors.Is(err, projections.ErrRebuilding):
-		return fmt.Errorf("%w; wait for the other one, or cancel it", err)
+		return fmt.Errorf("%s: %w; wait for the other one, or cancel it", name, err)
 	}
-	return err
+	return fmt.Errorf("%s: %w", name, err)
 }
 
 func projectionNames() (names []string) {
