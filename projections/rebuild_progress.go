@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"math"
 	"sync"
 	"time"
 )
@@ -100,8 +101,8 @@ func (t *tracker) passed(position Position) {
 	p := &t.progress
 	p.Done = position
 	if p.State == RebuildReading {
-		p.Rate = float64(position) / max(time.Since(p.StartedAt).Seconds(), 1e-3)
-		p.Left = float64(max(0, p.Total-position)) / p.Rate
+		p.Rate = math.Round(float64(position) / max(time.Since(p.StartedAt).Seconds(), 1e-3))
+		p.Left = math.Round(float64(max(0, p.Total-position)) / max(p.Rate, 1))
 	}
 }
 
