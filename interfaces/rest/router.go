@@ -66,11 +66,12 @@ func (a *API) routes() []route {
 		{"POST", "/api/keys", signedIn, smallBody, a.createKey},
 		{"DELETE", "/api/keys/{id}", signedIn, noBody, a.deleteKey},
 
+		// The bodies count for nothing but to tell apart requests with the same idempotency key.
 		{"GET", "/api/admin/projections", operators, noBody, a.listProjections},
 		{"GET", "/api/admin/projections/{name}/rebuild", operators, noBody, a.showRebuild},
-		{"POST", "/api/admin/projections/{name}/rebuild", operators, noBody, a.startRebuild},
+		{"POST", "/api/admin/projections/{name}/rebuild", operators, smallBody, a.startRebuild},
 		{"DELETE", "/api/admin/projections/{name}/rebuild", operators, noBody, a.cancelRebuild},
-		{"POST", "/api/admin/projections/{name}/resume", operators, noBody, a.resumeProjection},
+		{"POST", "/api/admin/projections/{name}/resume", operators, smallBody, a.resumeProjection},
 
 		{"GET", healthPath, anyone, noBody, a.checkHealth},
 

@@ -42,9 +42,9 @@ var targets = []target{
 	{"DELETE /api/keys/{id}", nil, nil, 0},
 	{"GET /api/admin/projections", nil, nil, 0},
 	{"GET /api/admin/projections/{name}/rebuild", nil, nil, 0},
-	{"POST /api/admin/projections/{name}/rebuild", nil, nil, 0},
+	{"POST /api/admin/projections/{name}/rebuild", nil, nil, small},
 	{"DELETE /api/admin/projections/{name}/rebuild", nil, nil, 0},
-	{"POST /api/admin/projections/{name}/resume", nil, nil, 0},
+	{"POST /api/admin/projections/{name}/resume", nil, nil, small},
 	{"GET /health", nil, nil, 0},
 	{"GET /", nil, nil, 0},
 	{"GET /style.css", nil, nil, 0},
@@ -55,7 +55,9 @@ func (r target) method() string { method, _, _ := strings.Cut(r.route, " "); ret
 
 func (r target) template() string { _, path, _ := strings.Cut(r.route, " "); return path }
 
-func (r target) at(id string) string { return strings.ReplaceAll(r.template(), "{id}", id) }
+func (r target) at(id string) string {
+	return strings.NewReplacer("{id}", id, "{name}", "keys").Replace(r.template())
+}
 
 func (r target) hasID() bool { return strings.Contains(r.route, "{id}") }
 
