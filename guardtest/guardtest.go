@@ -6,6 +6,7 @@
 package guardtest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"go/build"
@@ -28,6 +29,8 @@ type Guard struct {
 
 	// Code stands in the file, once or several times: an expression, or statements when Without is empty.
 	Code string
+	// In is a piece of the file around Code that tells it from others like it.
+	In string
 	// Without takes the place of the expression. It has the same type. Statements are left out.
 	Without string
 	// Embedded is the variable with the text of a File that is not Go. Code and Without are text then.
@@ -126,9 +129,10 @@ func overlayOf(t *testing.T, pkg string, guards []Guard) map[string]string {
 			require.NoError(t, err)
 			text = string(source)
 		}
-		require.Contains(t, text, g.Code, "%s: the guard is not in %s any more", g.Name, g.File)
+		where := cmp.Or(g.In, g.Code)
+		require.True(t, strings.Contains(text, where) && strings.Contains(where, g.Code), "%s: the guard is not in %s any more", g.Name, g.File)
 		if g.Embedded == "" {
-			files[g.File] = strings.ReplaceAll(text, g.Code, g.removable())
+			files[g.File] = strings.ReplaceAll(text, where, strings.Replace(where, g.Code, g.removable(), 1))
 			continue
 		}
 		fmt.Fprintf(&embedded, "\tif guardOut == %q {\n\t\t%s = strings.ReplaceAll(%[2]s, %q, %q)\n\t}\n", g.Name, g.Embedded, g.Code, g.Without)
