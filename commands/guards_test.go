@@ -40,7 +40,7 @@ func TestEveryGuardOfTheCommandsIsMissedWhenItIsGone(t *testing.T) {
 		},
 		{
 			Name: "an execution runs the version that was asked for", File: "function_cache.go", Code: "newest.version <= until",
-			Without: "true", CaughtBy: crowd,
+			Without: "true", CaughtBy: "TestAnExecutionThatWaitedRunsTheVersionThatWasAsked",
 		},
 		{
 			Name: "a login needs the password", File: "log_in.go", Code: "!ok", Without: "false", CaughtBy: "TestALoginNeedsTheAddressAndThePassword",

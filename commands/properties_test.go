@@ -222,3 +222,20 @@ func (m *crowd) requireOrder(t *rapid.T) {
 		require.Equal(t, owner, owners[id])
 	}
 }
+
+// The newest version is what a later request has left in the cache.
+func TestAnExecutionThatWaitedRunsTheVersionThatWasAsked(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	owner, code := uuid.New(), "v2"
+	id := f.function(t, owner)
+	waiting := f.request(t, owner, id)
+	_, err := f.UpdateFunction.Handle(f.ctx, anonymous, domain.UpdateFunction{
+		FunctionID: id, AccountID: owner, Changes: domain.FunctionChanges{Code: &code},
+	})
+	require.NoError(t, err)
+	f.request(t, owner, id)
+	attempt, err := f.ClaimExecution.Handle(f.ctx, waiting, uuid.New())
+	require.NoError(t, err)
+	require.Equal(t, "v1", attempt.Function.Code)
+}
