@@ -18,6 +18,7 @@ import (
 	"github.com/voltrun/voltrun/domain/domaintest"
 	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/memory"
+	"github.com/voltrun/voltrun/eventstore/storetest"
 )
 
 // Two accounts and two workers do anything to anything. What is refused leaves the log as it was, what is accepted stands
@@ -60,7 +61,7 @@ type crowd struct {
 func newCrowd(t *rapid.T, passwords *commands.Passwords) *crowd {
 	log := memory.New()
 	m := &crowd{
-		Handlers: commands.New(log, log, eventstore.DomainCodec(), passwords, []string{"nodejs"}), log: log,
+		Handlers: commands.New(log, log, storetest.Codec(log), passwords, []string{"nodejs"}), log: log,
 		workers:   []uuid.UUID{uuid.New(), uuid.New()},
 		functions: map[uuid.UUID]uuid.UUID{}, executions: map[uuid.UUID]uuid.UUID{}, keys: map[uuid.UUID]uuid.UUID{},
 	}

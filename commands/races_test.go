@@ -15,6 +15,7 @@ import (
 	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/memory"
+	"github.com/voltrun/voltrun/eventstore/storetest"
 )
 
 // meeting is a log in which the readers of a stream wait for each other: all decide on the same state then.
@@ -51,7 +52,7 @@ func newMeeting(t *testing.T) (*meeting, *commands.Handlers) {
 	log := &meeting{Store: memory.New()}
 	passwords, err := commands.NewPasswords(bcrypt.MinCost)
 	require.NoError(t, err)
-	return log, commands.New(log, log, eventstore.DomainCodec(), passwords, []string{"nodejs"})
+	return log, commands.New(log, log, storetest.Codec(log), passwords, []string{"nodejs"})
 }
 
 // atOnce runs n calls at the same time and returns how many had no error.

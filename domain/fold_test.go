@@ -43,7 +43,10 @@ func checkFold[S domain.State[S]](t *rapid.T, own []domain.Event) {
 	history, one, other := events.Draw(t, "history"), events.Draw(t, "one future"), events.Draw(t, "another future")
 
 	state := domain.Fold[S](history...)
-	require.Equal(t, state, state.Evolve(nobodysEvent{}), "an unknown event changes nothing")
+	kind := rapid.SampledFrom(own).Draw(t, "gone").EventType()
+	for _, gone := range []domain.Event{nobodysEvent{}, domain.Redacted{Type: kind}, domain.Archived{Type: kind}} {
+		require.Equal(t, state, state.Evolve(gone), "what is not known changes nothing")
+	}
 	this, that := state, state
 	for i := range max(len(one), len(other)) {
 		this, that = evolve(this, one, i), evolve(that, other, i)

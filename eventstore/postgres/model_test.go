@@ -78,8 +78,15 @@ func (c *comparison) requireSame(t *rapid.T, writes []eventstore.Write, position
 
 func (c *comparison) appendMalformed(t *rapid.T) {
 	good := c.write(t, c.streams[0])
+	without := func(part func(*eventstore.NewEvent)) eventstore.Write {
+		event := good.Events[0]
+		part(&event)
+		return eventstore.Write{StreamID: good.StreamID, Expected: good.Expected, Events: []eventstore.NewEvent{event}}
+	}
 	writes := rapid.SampledFrom([][]eventstore.Write{
 		{}, {good, good}, {{StreamID: good.StreamID, Expected: good.Expected}}, {{StreamID: good.StreamID, Expected: -2, Events: good.Events}},
+		{without(func(e *eventstore.NewEvent) { e.Data = nil })},
+		{without(func(e *eventstore.NewEvent) { e.Commitment = eventstore.Commitment{} })},
 	}).Draw(t, "malformed")
 	_, err := c.log.Append(context.Background(), writes...)
 	_, modelErr := c.model.Append(context.Background(), writes...)
@@ -174,10 +181,12 @@ func arbitraryEvent(t *rapid.T) eventstore.NewEvent {
 	headers := rapid.OneOf(rapid.Just(map[string]string(nil)), rapid.MapOfN(rapid.String(), rapid.String(), 1, 3))
 	return eventstore.NewEvent{
 		ID: uuid.New(), Type: text.Draw(t, "type"), SchemaVersion: rapid.IntRange(1, 32767).Draw(t, "schema version"),
-		Data: rapid.SliceOfN(rapid.Byte(), 1, 64).Draw(t, "data"),
+		Data: rapid.SliceOfN(rapid.Byte(), 0, 64).Draw(t, "data"), Commitment: eventstore.Commit([]byte("a payload")),
 		Metadata: eventstore.Metadata{
 			AccountID: maybeID.Draw(t, "account"), CorrelationID: maybeID.Draw(t, "correlation"), CausationID: maybeID.Draw(t, "causation"),
-			Actor:   domain.Actor{Kind: domain.ActorKind(text.Draw(t, "actor kind")), ID: maybeID.Draw(t, "actor")},
+			Actor: domain.Actor{
+				Kind: domain.ActorKind(text.Draw(t, "actor kind")), ID: maybeID.Draw(t, "actor"), Prefix: text.Draw(t, "actor prefix"),
+			},
 			Headers: headers.Draw(t, "headers"),
 		},
 	}
