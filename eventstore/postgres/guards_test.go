@@ -67,5 +67,16 @@ func TestEveryGuardOfTheAppendIsMissedWhenItIsGone(t *testing.T) {
 			Code: "if err := terminate(ctx, conn, w.name); err != nil {\n\t\tcloseNow(conn)\n\t\treturn err\n\t}",
 		},
 	}
+	reading := func(name, code, without, test string) guardtest.Guard {
+		return guardtest.Guard{Name: name, File: "reader.go", Code: code, Without: without, CaughtBy: test}
+	}
+	guards = append(guards,
+		reading("a page of large payloads is cut", "bytes >= readBytes", "false", "TestAPageOfLargePayloadsHoldsAFewOfThem"),
+		reading("what was cut is read later", "fitting == len(events) && len(events) < readPage", "len(events) < readPage",
+			"TestAPageOfLargePayloadsHoldsAFewOfThem"),
+		reading("large payloads are fetched", "sizes[i] > 0", "false", "TestPayloadsOfAnySizeAreReadInOrder"),
+		reading("a full page is not the last one", "fitting == len(events) && len(events) < readPage", "true",
+			contract+"the log is read after any position, over many pages"),
+	)
 	guardtest.Run(t, guards, "VOLTRUN_TEST_DATABASE_URL="+pgtest.Server(t).DSN())
 }
