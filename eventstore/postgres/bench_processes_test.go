@@ -94,7 +94,7 @@ func appendAtOnce(b *testing.B, writers int, processes ...*appender) (rate float
 
 // BenchmarkProcesses compares three processes on one database with one that has as many writers.
 func BenchmarkProcesses(b *testing.B) {
-	dsn := benchServer(b, "").DSN()
+	dsn := benchServer(b, goodDisk)
 	openStore(b, dsn) // which also migrates the database
 	processes := []*appender{startAppender(b, dsn), startAppender(b, dsn), startAppender(b, dsn)}
 	const writers = 126
