@@ -28,7 +28,7 @@ func TestEveryGuardOfTheCommandsIsMissedWhenItIsGone(t *testing.T) {
 		},
 		{
 			Name: "an address is taken at the version that was seen", File: "register_account.go", Code: "eventstore.Exactly(reservation.version)",
-			Without: "eventstore.Any", CaughtBy: "TestOneOfManyRegistrationsForAnAddressWins",
+			Without: "eventstore.Any", CaughtBy: "TestAnAddressRegisteredManyTimesAtOnceHasOneAccount",
 		},
 		{
 			Name: "the facts of a refusal are recorded", File: "journal.go", Code: "len(events) == 0",
