@@ -67,8 +67,8 @@ generated: generate
 	@git diff --exit-code -- docs/events.md || (echo "docs/events.md was not up to date: commit what make generate wrote"; exit 1)
 
 .PHONY: bench
-bench: ## Measure appends beside their baselines as ratios; wake-ups, runs and idling
-	$(GO) test -run '^$$' -bench . -timeout 20m ./eventstore/... ./runners/... ./cmd/...
+bench: ## Measure the log beside raw Postgres as ratios, which fail when they are too low; wake-ups, runs and idling
+	$(GO) test -v -run '^$$' -bench . -timeout 20m ./eventstore/... ./runners/... ./cmd/...
 
 .PHONY: fuzz
 fuzz: ## Fuzz the decoder of request bodies for a minute

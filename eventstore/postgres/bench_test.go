@@ -2,162 +2,149 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/voltrun/voltrun/eventstore"
-	"github.com/voltrun/voltrun/eventstore/pgtest"
-	"github.com/voltrun/voltrun/eventstore/storetest"
+	"github.com/voltrun/voltrun/eventstore/postgres"
 )
 
 const (
-	rounds      = 5 // of each contender, in turns, so that a busy moment of the machine hits all alike
+	benchRounds = 5 // of each contender, in turns, so that a busy moment of the machine hits all alike
 	roundTime   = 700 * time.Millisecond
 	payloadSize = 300 // bytes of an event
-
-	// The ratios below which the writer has lost what it is for.
-	leastUnordered = 1.8
-	leastOrdered   = 10.0
 )
 
-// contender is a way to append one event, with the number of writers that use it at once.
+// The ratios below which the log has lost what it is for.
+const (
+	leastOfCopy           = 0.3  // of the rows that COPY writes, 128 writers of one event
+	leastOfCopyByTens     = 0.45 // the same with ten events a command
+	leastOfUnordered      = 1.8  // of a transaction for each event without any order, 128 writers
+	leastOfOrdered        = 10.0 // of a transaction for each event in order, 32 writers
+	leastOfThreeProcesses = 0.7  // of what one process appends with as many writers
+	leastOfSlowFlush      = 0.7  // of what a millisecond a flush has to cost
+	leastOfCopyOut        = 0.6  // of the rows that COPY reads
+	mostGrowth            = 1.3  // of what it costs with a hundredth of the events
+)
+
+// contender is a way to do something, with how many do it at once.
 type contender struct {
 	name    string
 	writers int
-	append  func(ctx context.Context) error
-	rates   []float64
-	p50     []time.Duration
+	events  int // that one call appends or reads
+	call    func(ctx context.Context) error
+
+	rates    []float64 // events a second, of each round
+	p50, p99 []time.Duration
 }
 
-// BenchmarkAppend compares the log's appends with what Postgres does without it, in the same run and on the same
-// server: one transaction an append without any order (a sequence gives the positions), and one transaction an append in
-// order (the head row is locked). The ratios are what counts; the rates are this machine's.
-func BenchmarkAppend(b *testing.B) {
-	dsn := pgtest.Database(b)
-	store := openStore(b, dsn)
-	pool := baselinePool(b, dsn)
-	group := func(ctx context.Context) error {
-		w := storetest.To(uuid.New(), eventstore.New, "")
-		w.Events[0].Data = payload
-		_, err := store.Append(ctx, w)
-		return err
-	}
-	log1, log32, log128 := &contender{name: "log", writers: 1, append: group}, &contender{name: "log", writers: 32, append: group},
-		&contender{name: "log", writers: 128, append: group}
-	unordered128 := &contender{name: "unordered, a transaction each", writers: 128, append: insertUnordered(pool)}
-	ordered32 := &contender{name: "ordered, a transaction each", writers: 32, append: insertOrdered(pool)}
-	all := []*contender{log1, log32, log128, unordered128, ordered32}
+// alternate lets all contenders have a go, again and again.
+func alternate(b *testing.B, contenders ...*contender) {
+	b.Helper()
 	for b.Loop() {
-		for range rounds {
-			for _, c := range all {
-				c.run(b)
+		for range benchRounds {
+			for _, c := range contenders {
+				require.NoError(b, c.round(), c.name)
 			}
 		}
 	}
-	for _, c := range all {
-		b.Logf("%-30s %4d writers %9.0f appends/s  median %s", c.name, c.writers, median(c.rates), median(c.p50).Round(10*time.Microsecond))
+	for _, c := range contenders {
+		b.Logf("%-42s %4d at once %9.0f events/s   median %8s   p99 %8s", c.name, c.writers, c.rate(),
+			median(c.p50).Round(time.Microsecond), median(c.p99).Round(time.Microsecond))
 	}
-	unordered, ordered := median(log128.rates)/median(unordered128.rates), median(log32.rates)/median(ordered32.rates)
-	b.ReportMetric(unordered, "x-unordered@128")
-	b.ReportMetric(ordered, "x-ordered@32")
-	b.ReportMetric(median(log128.rates), "appends/s@128")
-	require.GreaterOrEqual(b, unordered, leastUnordered, "appends are slower than they have to be, beside transactions without order")
-	require.GreaterOrEqual(b, ordered, leastOrdered, "appends are slower than they have to be, beside transactions in order")
 }
 
-var payload = []byte(`"` + strings.Repeat("x", payloadSize-2) + `"`)
+func (c *contender) rate() float64 { return median(c.rates) }
 
-// baselinePool has as many connections as are best for the baselines: more of them only compete for the cores.
-func baselinePool(b *testing.B, dsn string) *pgxpool.Pool {
+// requireRatio prints how a contender does beside another one. The benchmark fails in the end when that is not enough.
+func requireRatio(b *testing.B, name string, rate, baseline, least float64) {
 	b.Helper()
-	config, err := pgxpool.ParseConfig(dsn)
-	require.NoError(b, err)
-	config.MaxConns, config.MinConns = 32, 32
-	pool, err := pgxpool.NewWithConfig(context.Background(), config)
-	require.NoError(b, err)
-	b.Cleanup(pool.Close)
-	_, err = pool.Exec(context.Background(), `
-		create table plain (like events_1 including all);
-		create sequence plain_position;
-		create table plain_head (position bigint not null) with (fillfactor = 10);
-		insert into plain_head values (0)`)
-	require.NoError(b, err)
-	return pool
-}
-
-const insertPlain = `insert into plain (position, stream_id, version, id, type, schema_version, actor_kind, recorded_at, commitment, data)
-	values (%s, $1, 1, $2, 'test.happened', 1, 'system', now(), '', $3)`
-
-func insertUnordered(pool *pgxpool.Pool) func(context.Context) error {
-	query := fmt.Sprintf(insertPlain, "nextval('plain_position')")
-	return func(ctx context.Context) error {
-		_, err := pool.Exec(ctx, query, uuid.New(), uuid.New(), payload)
-		return err
+	ratio := rate / baseline
+	b.ReportMetric(ratio, name)
+	b.Logf("%-42s %6.2f (at least %.2f)", name, ratio, least)
+	if ratio < least {
+		b.Errorf("%s is %.2f, but has to be %.2f at least", name, ratio, least)
 	}
 }
 
-// insertOrdered takes its position from the head row and holds the lock on it until the commit. The positions of both
-// baselines stand in one table, so these are negative.
-func insertOrdered(pool *pgxpool.Pool) func(context.Context) error {
-	query := fmt.Sprintf(insertPlain, "-$4::bigint")
-	return func(ctx context.Context) error {
-		return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			var position int64
-			err := tx.QueryRow(ctx, "update plain_head set position = position + 1 returning position").Scan(&position)
-			if err != nil {
-				return err
-			}
-			_, err = tx.Exec(ctx, query, uuid.New(), uuid.New(), payload, position)
-			return err
-		})
-	}
-}
-
-// run appends from all writers for one round.
-func (c *contender) run(b *testing.B) {
-	b.Helper()
-	var done atomic.Int64
+// round lets all of a contender's writers call for a while.
+func (c *contender) round() error {
 	var mu sync.Mutex
 	var times []time.Duration
-	var wg sync.WaitGroup
+	var failure error
+	var writers sync.WaitGroup
 	started := time.Now()
 	for range c.writers {
-		wg.Go(func() {
-			var mine []time.Duration
-			for begin := time.Now(); begin.Sub(started) < roundTime; {
-				if err := c.append(context.Background()); err != nil {
-					b.Errorf("%s: %v", c.name, err)
-					return
-				}
-				end := time.Now()
-				mine = append(mine, end.Sub(begin))
-				begin = end
-				done.Add(1)
-			}
+		writers.Go(func() {
+			mine, err := c.callUntil(started.Add(roundTime))
 			mu.Lock()
 			defer mu.Unlock()
-			times = append(times, mine...)
+			times, failure = append(times, mine...), errors.Join(failure, err)
 		})
 	}
-	wg.Wait()
-	c.rates = append(c.rates, float64(done.Load())/time.Since(started).Seconds())
-	c.p50 = append(c.p50, median(times))
+	writers.Wait()
+	c.rates = append(c.rates, float64(len(times)*c.events)/time.Since(started).Seconds())
+	c.p50, c.p99 = append(c.p50, quantile(times, 50)), append(c.p99, quantile(times, 99))
+	return failure
 }
 
-func median[T float64 | time.Duration](values []T) T {
+// callUntil returns how long each of one writer's calls took.
+func (c *contender) callUntil(end time.Time) (times []time.Duration, err error) {
+	for begin := time.Now(); begin.Before(end); {
+		if err := c.call(context.Background()); err != nil {
+			return times, err
+		}
+		now := time.Now()
+		times = append(times, now.Sub(begin))
+		begin = now
+	}
+	return times, nil
+}
+
+func median[T float64 | time.Duration](values []T) T { return quantile(values, 50) }
+
+func quantile[T float64 | time.Duration](values []T, percent int) T {
 	if len(values) == 0 {
 		return 0
 	}
 	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
+	return sorted[min(len(sorted)*percent/100, len(sorted)-1)]
+}
+
+// BenchmarkAppend compares the log's appends with what Postgres does without it, in the same run and on the same server:
+// COPY of the same rows, one transaction an append without any order (a sequence gives the positions), and one
+// transaction an append in order (the head row is locked). The ratios are what counts; the rates are this machine's.
+func BenchmarkAppend(b *testing.B) {
+	dsn := benchServer(b, goodDisk)
+	store, baseline := openStore(b, dsn), newBaseline(b, dsn)
+	log := func(writers, events int) *contender {
+		return &contender{name: fmt.Sprintf("append %d", events), writers: writers, events: events, call: appendTo(store, events)}
+	}
+	log1, log32, log128, log256, tens := log(1, 1), log(32, 1), log(128, 1), log(256, 1), log(128, 10)
+	copied := &contender{name: "COPY, 1000 rows a transaction", writers: 1, events: copyRows, call: baseline.copyIn(b)}
+	unordered := &contender{name: "INSERT, a transaction each, unordered", writers: 128, events: 1, call: baseline.insertUnordered}
+	ordered := &contender{name: "INSERT, a transaction each, ordered", writers: 32, events: 1, call: baseline.insertOrdered}
+	alternate(b, log1, log32, log128, log256, tens, copied, unordered, ordered)
+	requireRatio(b, "append@128/COPY", log128.rate(), copied.rate(), leastOfCopy)
+	requireRatio(b, "append10@128/COPY", tens.rate(), copied.rate(), leastOfCopyByTens)
+	requireRatio(b, "append@128/unordered", log128.rate(), unordered.rate(), leastOfUnordered)
+	requireRatio(b, "append@32/ordered", log32.rate(), ordered.rate(), leastOfOrdered)
+}
+
+// appendTo appends a new stream of so many events.
+func appendTo(store *postgres.Store, events int) func(context.Context) error {
+	return func(ctx context.Context) error {
+		w := eventstore.Write{StreamID: newID(), Expected: eventstore.New}
+		for range events {
+			w.Events = append(w.Events, benchEvent())
+		}
+		_, err := store.Append(ctx, w)
+		return err
+	}
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,7 +34,8 @@ type proxy struct {
 // link is one connection through the proxy.
 type link struct {
 	client, server net.Conn
-	mu             sync.Mutex // held while the link swallows what is sent
+	mu             sync.Mutex  // held while the link swallows what is sent
+	losing         atomic.Bool // breaks when the server answers next
 }
 
 // throughProxy returns a DSN for the same database that leads through a proxy.
@@ -73,6 +76,9 @@ func (l *link) copy(to, from net.Conn) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
+		if to == l.client && l.losing.Load() {
+			n, err = 0, io.EOF
+		}
 		l.mu.Lock()
 		_, writeErr := to.Write(buf[:n])
 		l.mu.Unlock()
@@ -97,6 +103,16 @@ func (p *proxy) swallow() (deliver func()) {
 			l.mu.Unlock()
 		}
 	})
+}
+
+// loseAnswers breaks each of the connections of now at the moment when the server answers on it: what was asked is done,
+// and nobody is told.
+func (p *proxy) loseAnswers() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.links {
+		l.losing.Store(true)
+	}
 }
 
 func (p *proxy) isDown() bool {
@@ -163,6 +179,25 @@ func TestABatchThatTheNetworkSwallowsIsWrittenOnceAllTheSame(t *testing.T) {
 		seen = append(seen, string(e.Data))
 	}
 	require.Equal(t, []string{"before", "0", "1", "2"}, seen)
+}
+
+func TestAnAppendWhoseAnswerIsLostIsWrittenOnceAndAnswered(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	proxied, network := throughProxy(t, dsn)
+	watcher := openStore(t, dsn)
+	s := openStore(t, proxied)
+	ctx := context.Background()
+	id := uuid.New()
+	_, err := s.Append(ctx, storetest.To(id, eventstore.New, "0"))
+	require.NoError(t, err)
+	for i, expected := range []eventstore.ExpectedVersion{eventstore.Any, eventstore.Exactly(2), eventstore.Any} {
+		network.loseAnswers()
+		position, err := s.Append(ctx, storetest.To(id, expected, fmt.Sprint(i+1)))
+		require.NoError(t, err)
+		require.Equal(t, eventstore.Position(i+2), position)
+	}
+	require.Len(t, storetest.RequireSound(t, watcher), 4)
 }
 
 func TestAnAppendSitsOutAnOutageLongerThanABatchMayTake(t *testing.T) {

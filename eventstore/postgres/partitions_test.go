@@ -84,7 +84,7 @@ func TestAStreamIsNotLookedForInPartitionsFromBeforeIt(t *testing.T) {
 	stream := uuid.New()
 	_, err = s.Append(t.Context(), write(stream, 3))
 	require.NoError(t, err)
-	rows, err := s.pool.Query(t.Context(), "explain (analyze, costs off, timing off, summary off) "+streamQuery, readPage, readBytes, stream, 0)
+	rows, err := s.pool.Query(t.Context(), "explain (analyze, costs off, timing off, summary off) "+streamQuery, readPage, inlineBytes, stream, 0)
 	require.NoError(t, err)
 	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)

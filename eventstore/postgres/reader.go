@@ -2,120 +2,164 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/voltrun/voltrun/eventstore"
 )
 
-// EventColumns are the columns of the events table in the order in which ScanEvent reads them.
-const EventColumns = `position, stream_id, version, recorded_at, id, type, schema_version, account_id, actor_kind, actor_id,
-	actor_prefix, correlation_id, causation_id, commitment, headers, data`
-
-// What one round trip of ReadStream and ReadAll fetches at most: so many events, and no more once they are so large.
+// What one page of ReadStream and ReadAll holds at most: so many events, and no more once they are so large. A payload
+// larger than inlineBytes is fetched apart, so that a page of events that are all large is never in memory.
 const (
-	readPage  = 1000
-	readBytes = 8 << 20
+	readPage    = 1000
+	readBytes   = 8 << 20
+	inlineBytes = 8 << 10
 )
-
-// ScanEvent reads one row of EventColumns. It is a pgx.RowToFunc.
-func ScanEvent(row pgx.CollectableRow) (eventstore.Event, error) {
-	var e eventstore.Event
-	var account, actor, correlation, causation pgtype.UUID
-	var stream, id pgtype.UUID
-	var prefix pgtype.Text
-	var headers, commitment []byte
-	err := row.Scan(&e.Position, &stream, &e.Version, &e.RecordedAt, &id, &e.Type, &e.SchemaVersion, &account,
-		&e.Actor.Kind, &actor, &prefix, &correlation, &causation, &commitment, &headers, &e.Data)
-	if err != nil {
-		return e, fmt.Errorf("read an event's row: %w", err)
-	}
-	if headers != nil {
-		if err := json.Unmarshal(headers, &e.Headers); err != nil {
-			return e, fmt.Errorf("read the headers of event %d: %w", e.Position, err)
-		}
-	}
-	e.StreamID, e.ID = stream.Bytes, id.Bytes
-	e.AccountID, e.Actor.ID, e.CorrelationID, e.CausationID = account.Bytes, actor.Bytes, correlation.Bytes, causation.Bytes
-	e.Actor.Prefix = prefix.String
-	copy(e.Commitment[:], commitment)
-	e.RecordedAt = e.RecordedAt.UTC()
-	return e, nil
-}
 
 // streamQuery does not look into the partitions from before the stream's first event. That it has no other end is on
 // purpose: Postgres takes a range whose ends it does not know for a narrow one, and would read that instead of the
 // stream's own index. In the partitions behind a stream the look ends at the edge of their index.
-var streamQuery = pageQuery(`stream_id = $3 and version > $4
-	and position >= (select first_position from streams where stream_id = $3)`, "version")
+var (
+	streamQuery = pageQuery(`stream_id = $3 and version > $4
+		and position >= (select first_position from streams where stream_id = $3)`, "version")
+	allQuery = pageQuery("position > $3", "position")
+)
+
+// pageQuery reads $1 events in order, with the payloads up to $2 bytes and with the sizes of the others.
+func pageQuery(where, order string) string {
+	columns := strings.TrimSuffix(EventColumns, "data")
+	return fmt.Sprintf(`select %s case when octet_length(data) <= $2 then data end, case when octet_length(data) > $2 then octet_length(data) else 0 end
+		from events where %s order by %s limit $1`, columns, where, order)
+}
 
 // ReadStream implements eventstore.Store.
 func (s *Store) ReadStream(ctx context.Context, streamID uuid.UUID, afterVersion int) iter.Seq2[eventstore.Event, error] {
-	return pages(func(last *eventstore.Event) ([]eventstore.Event, error) {
+	return pages(func(last *eventstore.Event, spare []eventstore.Event) page {
 		if last != nil {
 			afterVersion = last.Version
 		}
-		return s.collect(ctx, streamQuery, readPage, readBytes, streamID, afterVersion)
+		return s.readPage(ctx, spare, streamQuery, streamID, afterVersion)
 	})
 }
 
 // ReadAll implements eventstore.Store.
 func (s *Store) ReadAll(ctx context.Context, after eventstore.Position) iter.Seq2[eventstore.Event, error] {
-	query := pageQuery("position > $3", "position")
-	return pages(func(last *eventstore.Event) ([]eventstore.Event, error) {
+	return pages(func(last *eventstore.Event, spare []eventstore.Event) page {
 		if last != nil {
 			after = last.Position
 		}
-		return s.collect(ctx, query, readPage, readBytes, after)
+		return s.readPage(ctx, spare, allQuery, after)
 	})
 }
 
-// pageQuery reads $1 events in order, and none behind the first $2 bytes of data.
-func pageQuery(where, order string) string {
-	return fmt.Sprintf(`select %[1]s from (
-			select *, sum(octet_length(data)) over (order by %[3]s) - coalesce(octet_length(data), 0) as bytes_before
-			from events where %[2]s order by %[3]s limit $1
-		) page where coalesce(bytes_before, 0) < $2 order by %[3]s`, EventColumns, where, order)
+// page is what one round trip brings.
+type page struct {
+	events []eventstore.Event
+	last   bool // there were no more
+	err    error
 }
 
-func (s *Store) collect(ctx context.Context, query string, args ...any) ([]eventstore.Event, error) {
-	rows, err := s.pool.Query(ctx, query, args...)
-	if err != nil {
-		return nil, fmt.Errorf("read the log: %w", err)
-	}
-	events, err := pgx.CollectRows(rows, ScanEvent)
-	if err != nil {
-		return nil, fmt.Errorf("read the log: %w", err)
-	}
-	return events, nil
-}
-
-// pages yields the events of page after page until one comes back short.
-func pages(next func(last *eventstore.Event) ([]eventstore.Event, error)) iter.Seq2[eventstore.Event, error] {
+// pages yields the events of page after page. The next one is on its way while one is used; no connection is held
+// meanwhile, because whoever uses the events may need one. A page that was used is the memory for the next but one.
+func pages(read func(last *eventstore.Event, spare []eventstore.Event) page) iter.Seq2[eventstore.Event, error] {
 	return func(yield func(eventstore.Event, error) bool) {
-		var last *eventstore.Event
-		for {
-			page, err := next(last)
-			if err != nil {
-				yield(eventstore.Event{}, err)
+		var spare []eventstore.Event
+		for p := read(nil, nil); ; {
+			if p.err != nil {
+				yield(eventstore.Event{}, p.err)
 				return
 			}
-			bytes := 0
-			for _, e := range page {
-				bytes += len(e.Data)
-				if !yield(e, nil) {
+			next := make(chan page, 1) // whoever stops early does not wait for it
+			if !p.last {
+				go func() { next <- read(&p.events[len(p.events)-1], spare) }()
+			}
+			for i := range p.events {
+				if !yield(p.events[i], nil) {
 					return
 				}
 			}
-			if len(page) < readPage && bytes < readBytes {
+			if p.last {
 				return
 			}
-			last = &page[len(page)-1]
+			used := p.events[:0]
+			p = <-next
+			spare = used
 		}
 	}
+}
+
+func (s *Store) readPage(ctx context.Context, spare []eventstore.Event, query string, args ...any) page {
+	args = append([]any{pgx.QueryResultFormats{pgx.BinaryFormatCode}, readPage, inlineBytes}, args...)
+	rows, err := s.pool.Query(ctx, query, args...)
+	if err != nil {
+		return page{err: fmt.Errorf("read the log: %w", err)}
+	}
+	events, sizes, err := parsePage(rows, spare)
+	if err != nil {
+		return page{err: fmt.Errorf("read the log: %w", err)}
+	}
+	fitting := fit(events, sizes)
+	p := page{events: events[:fitting], last: fitting == len(events) && len(events) < readPage}
+	p.err = s.fetchPayloads(ctx, p.events, sizes)
+	return p
+}
+
+// parsePage reads all rows, with the sizes of the payloads that were left out.
+func parsePage(rows pgx.Rows, events []eventstore.Event) (_ []eventstore.Event, sizes []int, err error) {
+	defer rows.Close()
+	for rows.Next() {
+		values := rows.RawValues()
+		e, err := ParseEvent(values[:len(values)-1])
+		if err != nil {
+			return nil, nil, err
+		}
+		size := rawRow{values: values[len(values)-1:]}
+		events, sizes = append(events, e), append(sizes, size.integer())
+	}
+	return events, sizes, rows.Err()
+}
+
+// fit tells how many of a page's events there is room for: none behind the first readBytes.
+func fit(events []eventstore.Event, sizes []int) int {
+	bytes := 0
+	for i := range events {
+		if bytes >= readBytes {
+			return i
+		}
+		bytes += len(events[i].Data) + sizes[i]
+	}
+	return len(events)
+}
+
+// fetchPayloads adds the payloads that were left out. One that was moved to the archive meanwhile stays away.
+func (s *Store) fetchPayloads(ctx context.Context, events []eventstore.Event, sizes []int) error {
+	missing := map[eventstore.Position]*eventstore.Event{}
+	var positions []eventstore.Position
+	for i := range events {
+		if sizes[i] > 0 {
+			missing[events[i].Position] = &events[i]
+			positions = append(positions, events[i].Position)
+		}
+	}
+	if len(positions) == 0 {
+		return nil
+	}
+	rows, err := s.pool.Query(ctx, "select position, data from events where position = any($1)", positions)
+	if err != nil {
+		return fmt.Errorf("read large payloads of the log: %w", err)
+	}
+	var position eventstore.Position
+	var data []byte
+	_, err = pgx.ForEachRow(rows, []any{&position, &data}, func() error {
+		missing[position].Data = data
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read large payloads of the log: %w", err)
+	}
+	return nil
 }

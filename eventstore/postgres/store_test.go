@@ -73,6 +73,21 @@ func TestMigrationsMayRunManyTimesAtOnce(t *testing.T) {
 	require.Zero(t, applied)
 }
 
+func TestTimeNeverGoesBackWhateverTheClockDoes(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	s := openStore(t, dsn)
+	ctx := context.Background()
+	var ahead time.Time
+	err := connect(t, dsn).QueryRow(ctx, "update head set recorded_at = now() + interval '1 hour' returning recorded_at").Scan(&ahead)
+	require.NoError(t, err)
+	_, err = s.Append(ctx, storetest.To(uuid.New(), eventstore.New, "a", "b"))
+	require.NoError(t, err)
+	for _, e := range storetest.RequireSound(t, s) {
+		require.False(t, e.RecordedAt.Before(ahead), "%s is before %s", e.RecordedAt, ahead)
+	}
+}
+
 // A reader that polls for positions greater than its last one must never meet a position later that it has passed.
 func TestSeveralProcessesShareOneOrderAndReadersMissNothing(t *testing.T) {
 	dsn := pgtest.Database(t)

@@ -4,8 +4,10 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
@@ -15,33 +17,69 @@ import (
 	"github.com/voltrun/voltrun/eventstore"
 )
 
+// promises is what every store promises.
+var promises = map[string]func(T, eventstore.Store){
+	"positions count from one over all streams without a gap":         positionsAreDense,
+	"an event comes back as it was written":                           eventsRoundTrip,
+	"new accepts only a stream without events":                        newMeansNew,
+	"exactly n accepts only a stream with n events":                   exactlyMeansExactly,
+	"any accepts every stream":                                        anyMeansAny,
+	"a conflict names the stream and its version":                     conflictsTell,
+	"an append to several streams is all or nothing":                  appendsAreAtomic,
+	"writes of one append keep their order":                           writesKeepOrder,
+	"one of many writers at one version wins":                         oneWriterWins,
+	"concurrent appends are dense and each stands where acknowledged": concurrentAppendsAreDense,
+	"a conflict fails none of its neighbours":                         conflictsAreAlone,
+	"a stream is read after any version":                              streamsAreReadFromAnywhere,
+	"the log is read after any position, over many pages":             logIsReadFromAnywhere,
+	"a reader may stop early":                                         readersMayStop,
+	"time never goes backwards":                                       timeIsMonotonic,
+	"a malformed append is refused":                                   malformedAppendsAreRefused,
+	"an ended context appends nothing":                                endedContextsAppendNothing,
+}
+
+// T is what a promise needs of a test: a *testing.T and a *rapid.T have it.
+type T interface {
+	require.TestingT
+	Helper()
+}
+
 // Run checks a store's promises. open returns an empty store, and is called once for each promise.
 func Run(t *testing.T, open func(t *testing.T) eventstore.Store) {
-	promises := map[string]func(*testing.T, eventstore.Store){
-		"positions count from one over all streams without a gap":         positionsAreDense,
-		"an event comes back as it was written":                           eventsRoundTrip,
-		"new accepts only a stream without events":                        newMeansNew,
-		"exactly n accepts only a stream with n events":                   exactlyMeansExactly,
-		"any accepts every stream":                                        anyMeansAny,
-		"a conflict names the stream and its version":                     conflictsTell,
-		"an append to several streams is all or nothing":                  appendsAreAtomic,
-		"writes of one append keep their order":                           writesKeepOrder,
-		"one of many writers at one version wins":                         oneWriterWins,
-		"concurrent appends are dense and each stands where acknowledged": concurrentAppendsAreDense,
-		"a conflict fails none of its neighbours":                         conflictsAreAlone,
-		"a stream is read after any version":                              streamsAreReadFromAnywhere,
-		"the log is read after any position, over many pages":             logIsReadFromAnywhere,
-		"a reader may stop early":                                         readersMayStop,
-		"time never goes backwards":                                       timeIsMonotonic,
-		"a malformed append is refused":                                   malformedAppendsAreRefused,
-		"an ended context appends nothing":                                endedContextsAppendNothing,
-	}
 	for name, promise := range promises {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			promise(t, open(t))
 		})
 	}
+}
+
+// Broken returns the promises that a store does not keep, so that a test can ask whether Run would notice a fault. open
+// returns an empty store, and is called once for each promise.
+func Broken(open func() eventstore.Store) []string {
+	var broken []string
+	for name, promise := range promises {
+		var try trial
+		var done sync.WaitGroup
+		done.Go(func() { promise(&try, open()) })
+		done.Wait()
+		if try.failed.Load() {
+			broken = append(broken, name)
+		}
+	}
+	return broken
+}
+
+// trial is a T whose failure fails no test.
+type trial struct{ failed atomic.Bool }
+
+func (t *trial) Errorf(string, ...any) { t.failed.Store(true) }
+func (t *trial) Helper()               {}
+
+// FailNow ends the goroutine, as that of a *testing.T does.
+func (t *trial) FailNow() {
+	t.failed.Store(true)
+	runtime.Goexit()
 }
 
 // Event makes an event with this text as its data.
@@ -62,7 +100,7 @@ func To(stream uuid.UUID, expected eventstore.ExpectedVersion, texts ...string) 
 }
 
 // All reads the whole log.
-func All(t testing.TB, s eventstore.Store) []eventstore.Event {
+func All(t T, s eventstore.Store) []eventstore.Event {
 	t.Helper()
 	var events []eventstore.Event
 	for e, err := range s.ReadAll(context.Background(), 0) {
@@ -74,7 +112,7 @@ func All(t testing.TB, s eventstore.Store) []eventstore.Event {
 
 // RequireSound checks what holds for every log: positions are dense, and so are the versions of each stream; time never
 // goes backwards; the head is the last position.
-func RequireSound(t testing.TB, s eventstore.Store) []eventstore.Event {
+func RequireSound(t T, s eventstore.Store) []eventstore.Event {
 	t.Helper()
 	events := All(t, s)
 	versions := map[uuid.UUID]int{}
@@ -92,7 +130,7 @@ func RequireSound(t testing.TB, s eventstore.Store) []eventstore.Event {
 	return events
 }
 
-func mustAppend(t testing.TB, s eventstore.Store, writes ...eventstore.Write) eventstore.Position {
+func mustAppend(t T, s eventstore.Store, writes ...eventstore.Write) eventstore.Position {
 	t.Helper()
 	position, err := s.Append(context.Background(), writes...)
 	require.NoError(t, err)
@@ -107,7 +145,7 @@ func texts(events []eventstore.Event) []string {
 	return list
 }
 
-func stream(t testing.TB, s eventstore.Store, id uuid.UUID, after int) []eventstore.Event {
+func stream(t T, s eventstore.Store, id uuid.UUID, after int) []eventstore.Event {
 	t.Helper()
 	var events []eventstore.Event
 	for e, err := range s.ReadStream(context.Background(), id, after) {
@@ -117,7 +155,7 @@ func stream(t testing.TB, s eventstore.Store, id uuid.UUID, after int) []eventst
 	return events
 }
 
-func positionsAreDense(t *testing.T, s eventstore.Store) {
+func positionsAreDense(t T, s eventstore.Store) {
 	head, err := s.Head(context.Background())
 	require.NoError(t, err)
 	require.Equal(t, eventstore.Position(0), head)
@@ -127,7 +165,7 @@ func positionsAreDense(t *testing.T, s eventstore.Store) {
 	require.Equal(t, []string{"a", "b", "c", "d", "e"}, texts(RequireSound(t, s)))
 }
 
-func eventsRoundTrip(t *testing.T, s eventstore.Store) {
+func eventsRoundTrip(t T, s eventstore.Store) {
 	full := eventstore.NewEvent{
 		ID: uuid.New(), Type: "test.happened", SchemaVersion: 7, Data: []byte("\x00\xff{\"a\":\"\\u0000\"}"),
 		Commitment: eventstore.Commit([]byte("payload")),
@@ -148,7 +186,7 @@ func eventsRoundTrip(t *testing.T, s eventstore.Store) {
 	}
 }
 
-func newMeansNew(t *testing.T, s eventstore.Store) {
+func newMeansNew(t T, s eventstore.Store) {
 	id := uuid.New()
 	mustAppend(t, s, To(id, eventstore.New, "a"))
 	_, err := s.Append(context.Background(), To(id, eventstore.New, "b"))
@@ -156,7 +194,7 @@ func newMeansNew(t *testing.T, s eventstore.Store) {
 	require.Equal(t, []string{"a"}, texts(RequireSound(t, s)))
 }
 
-func exactlyMeansExactly(t *testing.T, s eventstore.Store) {
+func exactlyMeansExactly(t T, s eventstore.Store) {
 	id := uuid.New()
 	mustAppend(t, s, To(id, eventstore.Exactly(0), "a", "b"))
 	for _, wrong := range []int{0, 1, 3} {
@@ -167,14 +205,14 @@ func exactlyMeansExactly(t *testing.T, s eventstore.Store) {
 	require.Equal(t, []string{"a", "b", "c"}, texts(RequireSound(t, s)))
 }
 
-func anyMeansAny(t *testing.T, s eventstore.Store) {
+func anyMeansAny(t T, s eventstore.Store) {
 	id := uuid.New()
 	mustAppend(t, s, To(id, eventstore.Any, "a"))
 	mustAppend(t, s, To(id, eventstore.Any, "b"))
 	require.Equal(t, []string{"a", "b"}, texts(RequireSound(t, s)))
 }
 
-func conflictsTell(t *testing.T, s eventstore.Store) {
+func conflictsTell(t T, s eventstore.Store) {
 	id := uuid.New()
 	mustAppend(t, s, To(id, eventstore.New, "a", "b"))
 	_, err := s.Append(context.Background(), To(uuid.New(), eventstore.New, "c"), To(id, eventstore.Exactly(1), "d"))
@@ -183,7 +221,7 @@ func conflictsTell(t *testing.T, s eventstore.Store) {
 	require.Equal(t, eventstore.VersionConflict{StreamID: id, Expected: 1, Actual: 2}, *conflict)
 }
 
-func appendsAreAtomic(t *testing.T, s eventstore.Store) {
+func appendsAreAtomic(t T, s eventstore.Store) {
 	taken, free := uuid.New(), uuid.New()
 	mustAppend(t, s, To(taken, eventstore.New, "a"))
 	_, err := s.Append(context.Background(), To(free, eventstore.New, "b"), To(taken, eventstore.New, "c"))
@@ -193,13 +231,13 @@ func appendsAreAtomic(t *testing.T, s eventstore.Store) {
 	require.Equal(t, []string{"a", "d", "e"}, texts(RequireSound(t, s)))
 }
 
-func writesKeepOrder(t *testing.T, s eventstore.Store) {
+func writesKeepOrder(t T, s eventstore.Store) {
 	a, b, c := uuid.New(), uuid.New(), uuid.New()
 	mustAppend(t, s, To(c, eventstore.New, "1", "2"), To(a, eventstore.Any, "3"), To(b, eventstore.New, "4", "5"))
 	require.Equal(t, []string{"1", "2", "3", "4", "5"}, texts(RequireSound(t, s)))
 }
 
-func oneWriterWins(t *testing.T, s eventstore.Store) {
+func oneWriterWins(t T, s eventstore.Store) {
 	id := uuid.New()
 	const writers, rounds = 16, 10
 	for round := range rounds {
@@ -223,7 +261,7 @@ func oneWriterWins(t *testing.T, s eventstore.Store) {
 	require.Len(t, RequireSound(t, s), rounds)
 }
 
-func concurrentAppendsAreDense(t *testing.T, s eventstore.Store) {
+func concurrentAppendsAreDense(t T, s eventstore.Store) {
 	const writers, appends = 24, 30
 	shared := uuid.New()
 	var mu sync.Mutex
@@ -254,7 +292,7 @@ func concurrentAppendsAreDense(t *testing.T, s eventstore.Store) {
 	}
 }
 
-func conflictsAreAlone(t *testing.T, s eventstore.Store) {
+func conflictsAreAlone(t T, s eventstore.Store) {
 	taken := uuid.New()
 	mustAppend(t, s, To(taken, eventstore.New, "taken"))
 	var wg sync.WaitGroup
@@ -276,7 +314,7 @@ func conflictsAreAlone(t *testing.T, s eventstore.Store) {
 	require.Equal(t, "taken"+strings.Repeat("good", 50), strings.Join(texts(RequireSound(t, s)), ""))
 }
 
-func streamsAreReadFromAnywhere(t *testing.T, s eventstore.Store) {
+func streamsAreReadFromAnywhere(t T, s eventstore.Store) {
 	id := uuid.New()
 	require.Empty(t, stream(t, s, id, 0))
 	mustAppend(t, s, To(id, eventstore.New, "a", "b"), To(uuid.New(), eventstore.New, "other"))
@@ -286,7 +324,7 @@ func streamsAreReadFromAnywhere(t *testing.T, s eventstore.Store) {
 	require.Empty(t, stream(t, s, id, 3))
 }
 
-func logIsReadFromAnywhere(t *testing.T, s eventstore.Store) {
+func logIsReadFromAnywhere(t T, s eventstore.Store) {
 	const n = 2500
 	id := uuid.New()
 	lines := make([]string, n)
@@ -304,7 +342,7 @@ func logIsReadFromAnywhere(t *testing.T, s eventstore.Store) {
 	require.Equal(t, lines[n-2:], texts(rest))
 }
 
-func readersMayStop(t *testing.T, s eventstore.Store) {
+func readersMayStop(t T, s eventstore.Store) {
 	mustAppend(t, s, To(uuid.New(), eventstore.New, "a", "b", "c"))
 	var seen []string
 	for e, err := range s.ReadAll(context.Background(), 0) {
@@ -317,7 +355,7 @@ func readersMayStop(t *testing.T, s eventstore.Store) {
 	require.Equal(t, []string{"a", "b"}, seen)
 }
 
-func timeIsMonotonic(t *testing.T, s eventstore.Store) {
+func timeIsMonotonic(t T, s eventstore.Store) {
 	for range 50 {
 		mustAppend(t, s, To(uuid.New(), eventstore.New, "tick"))
 	}
@@ -326,7 +364,7 @@ func timeIsMonotonic(t *testing.T, s eventstore.Store) {
 	require.Equal(t, "UTC", events[0].RecordedAt.Location().String())
 }
 
-func malformedAppendsAreRefused(t *testing.T, s eventstore.Store) {
+func malformedAppendsAreRefused(t T, s eventstore.Store) {
 	id := uuid.New()
 	for name, writes := range map[string][]eventstore.Write{
 		"no write":         nil,
@@ -341,7 +379,7 @@ func malformedAppendsAreRefused(t *testing.T, s eventstore.Store) {
 	require.Empty(t, RequireSound(t, s))
 }
 
-func endedContextsAppendNothing(t *testing.T, s eventstore.Store) {
+func endedContextsAppendNothing(t T, s eventstore.Store) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_, err := s.Append(ctx, To(uuid.New(), eventstore.New, "a"))
