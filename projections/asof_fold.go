@@ -43,17 +43,27 @@ type past struct {
 
 // creation is where a row begins.
 type creation struct {
-	Position Position  `db:"position"`
-	StreamID uuid.UUID `db:"stream_id"`
+	Position Position
+	StreamID uuid.UUID
 }
 
 // created lists the newest rows that an account had made before a position, deleted or not, newest first.
-func (p *past) created(ctx context.Context, s *story, accountID uuid.UUID, before Position, limit int) ([]creation, error) {
-	return many[creation](ctx, p.history.db, createdQuery, accountID, s.created, before, limit)
+func (p *past) created(ctx context.Context, s *story, accountID uuid.UUID, before Position, limit int) (list []creation, err error) {
+	err = p.history.walk(ctx, func(rows pgx.Rows) (err error) {
+		list, err = pgx.CollectRows(rows, pgx.RowToStructByPos[creation])
+		return err
+	}, createdQuery, accountID, s.created, before, limit)
+	if err != nil {
+		return nil, fmt.Errorf("look for %s: %w", s.created, err)
+	}
+	return list, nil
 }
 
-const createdQuery = "select position, stream_id from events where account_id = $1 and type = $2 and " + milestones +
-	" and position < $3 order by position desc limit $4"
+// createdQuery compares rows for the reason that ofAccount has.
+const createdQuery = `
+	select position, stream_id from events
+	where (account_id, type, position) > ($1, $2, 0) and (account_id, type, position) < ($1, $2, $3) and position < $3 and ` + milestones + `
+	order by account_id desc, type desc, position desc limit $4`
 
 // foldTogether is how many rows are folded of what one round trip brings.
 const foldTogether = 8

@@ -37,6 +37,7 @@ type plan struct {
 	Index   string  `json:"Index Name"`
 	Table   string  `json:"Relation Name"`
 	Loops   float64 `json:"Actual Loops"`
+	Rows    float64 `json:"Actual Rows"`
 	Removed float64 `json:"Rows Removed by Filter"`
 	Plans   []plan
 }

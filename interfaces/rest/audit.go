@@ -4,12 +4,12 @@ import (
 	"context"
 	"math"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/projections"
 )
@@ -112,6 +112,9 @@ func eventTypes(pattern string) (found []string) {
 	return found
 }
 
+// keyPrefix is what is shown of an API key.
+var keyPrefix = regexp.MustCompile(`^vr_[0-9a-f]{9}$`)
+
 var actorKinds = []domain.ActorKind{domain.ActorUser, domain.ActorAPIKey, domain.ActorWorker, domain.ActorSystem}
 
 func readActor(value string, audit *projections.Audit) bool {
@@ -122,7 +125,7 @@ func readActor(value string, audit *projections.Audit) bool {
 		audit.ActorID = id
 	case slices.Contains(actorKinds, kind):
 		audit.ActorKind = kind
-	case strings.HasPrefix(value, commands.KeyPrefix) && commands.PrefixOfKey(value) == value:
+	case keyPrefix.MatchString(value):
 		audit.ActorPrefix = value
 	default:
 		return false
