@@ -96,7 +96,7 @@ func pastPage[T any](ctx context.Context, p *past, l listing, accountID uuid.UUI
 		before = min(before, part.Before)
 	}
 	folded, bytes := 0, 0
-	for chunk := part.Limit + 1; ; chunk *= 2 {
+	for chunk := part.Limit + 1; ; chunk = min(2*chunk, maxFolded-folded) {
 		found, err := p.created(ctx, l.story, accountID, before, chunk)
 		if err != nil {
 			return Page[T]{}, err

@@ -41,6 +41,8 @@ func Fill(t testing.TB, pool *pgxpool.Pool, f Filling) {
 	require.NoError(t, err)
 	_, err = pool.Exec(ctx, "analyze events, streams")
 	require.NoError(t, err)
+	_, err = pool.Exec(ctx, "notify voltrun_events") // whoever follows the log need not find out by itself
+	require.NoError(t, err)
 }
 
 const addPartitions = `select add_events_partition(1000000) from head, (select max(upto_position) as upto from partitions) last,
