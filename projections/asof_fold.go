@@ -49,11 +49,12 @@ type creation struct {
 
 // created lists the newest rows that an account had made before a position, deleted or not, newest first.
 func (p *past) created(ctx context.Context, s *story, accountID uuid.UUID, before Position, limit int) (list []creation, err error) {
-	err = p.history.walk(ctx, func(rows pgx.Rows) (err error) {
+	batch := walkIndexes()
+	batch.Queue(createdQuery, accountID, s.created, before, limit).Query(func(rows pgx.Rows) (err error) {
 		list, err = pgx.CollectRows(rows, pgx.RowToStructByPos[creation])
 		return err
-	}, createdQuery, accountID, s.created, before, limit)
-	if err != nil {
+	})
+	if err := p.history.db.SendBatch(ctx, batch).Close(); err != nil {
 		return nil, fmt.Errorf("look for %s: %w", s.created, err)
 	}
 	return list, nil
@@ -125,7 +126,7 @@ func streamAt(comparison string) string {
 
 // events reads the streams of rows up to the position, one after another, in one round trip.
 func (p *past) events(ctx context.Context, s *story, accountID uuid.UUID, ids []uuid.UUID) (events []eventstore.Event, err error) {
-	var batch pgx.Batch
+	batch := walkIndexes()
 	collect := func(rows pgx.Rows) (err error) {
 		events, err = pgx.AppendRows(events, rows, postgres.ScanEvent)
 		return err
@@ -136,5 +137,5 @@ func (p *past) events(ctx context.Context, s *story, accountID uuid.UUID, ids []
 			batch.Queue(newestQuery, s.beside(id), accountID, p.at).Query(collect)
 		}
 	}
-	return events, p.history.db.SendBatch(ctx, &batch).Close()
+	return events, p.history.db.SendBatch(ctx, batch).Close()
 }

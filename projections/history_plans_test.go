@@ -3,6 +3,8 @@ package projections_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -49,21 +51,40 @@ func (w *wire) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
 	return w.Database.SendBatch(ctx, batch)
 }
 
-// explain tells how Postgres carries a query out under its settings.
+// explain tells how Postgres carries a query out. Under settings it is the one plan for all arguments that counts, and
+// that is seen only of a prepared statement.
 func (f fixture) explain(t *testing.T, q sentQuery) plan {
 	t.Helper()
 	tx, err := f.store.Pool().Begin(f.ctx)
 	require.NoError(t, err)
 	defer func() { _ = tx.Rollback(f.ctx) }()
+	sql, args := q.sql, q.args
 	if q.settings != "" {
 		_, err := tx.Exec(f.ctx, q.settings)
 		require.NoError(t, err)
+		_, err = tx.Exec(f.ctx, "prepare asked as "+q.sql)
+		require.NoError(t, err)
+		defer func() { _, _ = tx.Exec(f.ctx, "deallocate asked") }()
+		sql, args = "execute asked ("+literals(q.args)+")", nil
 	}
 	var text []byte
-	require.NoError(t, tx.QueryRow(f.ctx, "explain (analyze, timing off, format json) "+q.sql, q.args...).Scan(&text), q.sql)
+	require.NoError(t, tx.QueryRow(f.ctx, "explain (analyze, timing off, format json) "+sql, args...).Scan(&text), sql)
 	var explained []struct{ Plan plan }
 	require.NoError(t, json.Unmarshal(text, &explained))
 	return explained[0].Plan
+}
+
+// literals writes arguments into a statement.
+func literals(args []any) string {
+	list := make([]string, len(args))
+	for i, arg := range args {
+		text := fmt.Sprint(arg)
+		if reflect.TypeOf(arg).Kind() == reflect.Slice {
+			text = "{" + strings.Join(strings.Fields(strings.Trim(text, "[]")), ",") + "}"
+		}
+		list[i] = "'" + text + "'"
+	}
+	return strings.Join(list, ", ")
 }
 
 // touched is how many rows of tables a plan looks at.

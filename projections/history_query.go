@@ -102,20 +102,23 @@ func (h *History) scan(ctx context.Context, accountID uuid.UUID, a Audit, after,
 	var events []eventstore.Event
 	var next Position
 	sql, args := a.query(accountID, after, before)
-	err := h.walk(ctx, func(rows pgx.Rows) (err error) {
+	batch := walkIndexes()
+	batch.Queue(sql, args...).Query(func(rows pgx.Rows) (err error) {
 		events, next, err = a.page(rows)
 		return err
-	}, sql, args...)
-	return events, next, err
+	})
+	return events, next, h.db.SendBatch(ctx, batch).Close()
 }
 
-// walk runs a query that Postgres must answer by walking along an index, or along several that it merges. By its own
-// estimate it may well read a whole history and sort that for the first few events: wherever it takes a long one for short.
-func (h *History) walk(ctx context.Context, read func(pgx.Rows) error, sql string, args ...any) error {
-	var batch pgx.Batch // one round trip, and one transaction
-	batch.Queue("select set_config('enable_sort', 'off', true), set_config('jit', 'off', true)")
-	batch.Queue(sql, args...).Query(read)
-	return h.db.SendBatch(ctx, &batch).Close()
+// walkIndexes begins a batch, which is one round trip and one transaction, of queries that Postgres must answer by walking
+// along an index, or along several that it merges. By its own estimate it may well read a whole history and sort that for
+// the first few events: wherever it takes a long one for short. And it plans each query once only, which takes longer
+// than to run it, the more so the more partitions there are.
+func walkIndexes() *pgx.Batch {
+	batch := &pgx.Batch{}
+	batch.Queue(`select set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true),
+		set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)`)
+	return batch
 }
 
 // page reads what auditQuery answers.

@@ -35,7 +35,7 @@ func Fill(t testing.TB, pool *pgxpool.Pool, f Filling) {
 				return err
 			}
 		}
-		_, err := tx.Exec(ctx, `update head set position = position + $1, recorded_at = recorded_at + $1 * interval '1 microsecond'`, f.Events)
+		_, err := tx.Exec(ctx, `update head set position = position + $1, recorded_at = greatest(recorded_at, now()) + $1 * interval '1 microsecond'`, f.Events)
 		return err
 	})
 	require.NoError(t, err)
@@ -54,7 +54,7 @@ const fillEvents = `
 	select position, stream, place + 1, gen_random_uuid(), type, 1, account, case place when 0 then 'user' else 'worker' end,
 	       case place when 0 then account else function end, stream, stream, recorded_at, sha256(salt || content), '\x00'::bytea || salt || content
 	from (
-		select head.position + n as position, head.recorded_at + n * interval '1 microsecond' as recorded_at,
+		select head.position + n as position, greatest(head.recorded_at, now()) + n * interval '1 microsecond' as recorded_at,
 		       $4::uuid as function, (n - 1) % 10 as place, uuid_send(gen_random_uuid()) as salt,
 		       md5('execution ' || head.position + (n - 1) / 10 * 10)::uuid as stream,
 		       case when (n - 1) / 10 % $3::int = 0 then $2::uuid else md5('account ' || (n - 1) / 10 % $3::int)::uuid end as account
