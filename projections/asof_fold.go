@@ -60,11 +60,11 @@ func (p *past) created(ctx context.Context, s *story, accountID uuid.UUID, befor
 	return list, nil
 }
 
-// createdQuery compares rows for the reason that ofAccount has.
+// createdQuery has a list of accounts for the reason that ofAccount has.
 const createdQuery = `
 	select position, stream_id from events
-	where (account_id, type, position) > ($1, $2, 0) and (account_id, type, position) < ($1, $2, $3) and position < $3 and ` + milestones + `
-	order by account_id desc, type desc, position desc limit $4`
+	where account_id = any(array[$1]::uuid[]) and type = $2 and ` + milestones + ` and position < $3
+	order by account_id desc, position desc limit $4`
 
 // foldTogether is how many rows are folded of what one round trip brings.
 const foldTogether = 8

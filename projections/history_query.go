@@ -177,19 +177,18 @@ const auditQuery = `
 	) found
 	order by {order} limit $6`
 
-// The ways to an account's events. They compare rows because Postgres must not know that there is one account and one type:
-// it would look through the log by position, past the events of all others, where it takes those wanted for frequent.
+// The ways to an account's events. Postgres must not know that the account is only one: where it takes that for a frequent
+// one it would look through the log by position, past the events of all others. So the account is one of a list, and the
+// order is one that only the indexes of accounts have.
 const (
-	ofAccount = `
-		select * from events
-		where (account_id, position) > ($1, $2) and (account_id, position) < ($1, $3) and position > $2 and position < $3`
+	ofAccount = `select * from events where account_id = any(array[$1]::uuid[]) and position > $2 and position < $3`
 
 	ofTypes = `
 		select e.* from unnest({types}::text[]) wanted_types (type) cross join lateral (
 			select * from events
-			where (account_id, type, position) > ($1, wanted_types.type, $2) and (account_id, type, position) < ($1, wanted_types.type, $3)
-			  and position > $2 and position < $3 and ` + milestones + `
-			order by account_id {direction}, type {direction}, position {direction} limit $4
+			where account_id = any(array[$1]::uuid[]) and type = wanted_types.type and ` + milestones + `
+			  and position > $2 and position < $3
+			order by {order} limit $4
 		) e`
 
 	ofStreams = `
