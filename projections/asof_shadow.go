@@ -47,11 +47,11 @@ func (s shadow) hide(t *Table, args *arguments) string {
 
 // rowsOf are the rows that changes leave of a table that was empty.
 func rowsOf(t *Table, changes *Changes) *arrays {
-	rows := newArrays(t.Columns)
+	rows := newArrays(t, allColumns)
 	if tc := changes.tables[t]; tc != nil {
-		for _, key := range tc.order {
-			if ch := tc.changes[key]; ch.created && !ch.deleted {
-				rows.add(key, ch.row)
+		for _, ch := range tc.order {
+			if ch.created {
+				rows.add(ch)
 			}
 		}
 	}

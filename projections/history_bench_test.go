@@ -28,7 +28,7 @@ const (
 // question is something that is read of a log.
 type question struct {
 	name    string
-	ask     func(ctx context.Context, l benchLog) error
+	ask     func(ctx context.Context, l historyLog) error
 	bounded bool // whether its cost must not grow with the log
 }
 
@@ -46,7 +46,7 @@ var questions = []question{
 // BenchmarkHistory prints what reads of history cost in logs of 10,000, 100,000 and 1,000,000 events, beside the bare SQL
 // that reads as many events of an account, in the same run.
 func BenchmarkHistory(b *testing.B) {
-	logs := []benchLog{newBenchLog(b, 10_000), newBenchLog(b, 100_000), newBenchLog(b, 1_000_000)}
+	logs := []historyLog{newHistoryLog(b, 10_000), newHistoryLog(b, 100_000), newHistoryLog(b, 1_000_000)}
 	for b.Loop() {
 		times := measure(b, logs)
 		raw := times[0]
@@ -70,7 +70,7 @@ func round(d time.Duration) time.Duration { return d.Round(time.Microsecond) }
 
 // measure returns for each question and each log the time that a quarter of the answers took at most: what others do on
 // the machine at the same time shows less there than in the median.
-func measure(b *testing.B, logs []benchLog) [][]time.Duration {
+func measure(b *testing.B, logs []historyLog) [][]time.Duration {
 	times := make([][][]time.Duration, len(questions))
 	for i := range times {
 		times[i] = make([][]time.Duration, len(logs))
@@ -94,8 +94,8 @@ func measure(b *testing.B, logs []benchLog) [][]time.Duration {
 	return quarters
 }
 
-// benchLog is a log in which an account has its share.
-type benchLog struct {
+// historyLog is a log in which an account has its share.
+type historyLog struct {
 	store     *postgres.Store
 	history   *projections.History
 	account   uuid.UUID
@@ -103,7 +103,7 @@ type benchLog struct {
 	middle    projections.Position
 }
 
-func newBenchLog(b *testing.B, events int) benchLog {
+func newHistoryLog(b *testing.B, events int) historyLog {
 	ctx := context.Background()
 	dsn := pgtest.Database(b)
 	_, err := postgres.Migrate(ctx, dsn)
@@ -111,7 +111,7 @@ func newBenchLog(b *testing.B, events int) benchLog {
 	store, err := postgres.Open(ctx, dsn, uuid.New(), slog.New(slog.DiscardHandler))
 	require.NoError(b, err)
 	b.Cleanup(store.Close)
-	l := benchLog{store: store, history: projections.NewHistory(store.Pool(), storetest.Codec(store), nil), account: uuid.New()}
+	l := historyLog{store: store, history: projections.NewHistory(store.Pool(), storetest.Codec(store), nil), account: uuid.New()}
 	projectionstest.Fill(b, store.Pool(), projectionstest.Filling{
 		Account: l.account, Share: historyShare, Function: uuid.New(), Events: events, Line: 100,
 	})
@@ -123,7 +123,7 @@ func newBenchLog(b *testing.B, events int) benchLog {
 	return l
 }
 
-func askRaw(ctx context.Context, l benchLog) error {
+func askRaw(ctx context.Context, l historyLog) error {
 	rows, err := l.store.Pool().Query(ctx, "select "+postgres.EventColumns+
 		" from events where account_id = $1 and position < $2 order by position desc limit $3", l.account, 1<<40, historyPage)
 	if err != nil {
@@ -133,23 +133,23 @@ func askRaw(ctx context.Context, l benchLog) error {
 	return err
 }
 
-func askAudit(a projections.Audit) func(context.Context, benchLog) error {
+func askAudit(a projections.Audit) func(context.Context, historyLog) error {
 	a.Limit = historyPage
-	return func(ctx context.Context, l benchLog) error {
+	return func(ctx context.Context, l historyLog) error {
 		_, err := l.history.Audit(ctx, l.account, a)
 		return err
 	}
 }
 
-func askMiddle(ctx context.Context, l benchLog) error {
+func askMiddle(ctx context.Context, l historyLog) error {
 	return askAudit(projections.Audit{After: l.middle})(ctx, l)
 }
 
-func askEvents(ctx context.Context, l benchLog) error {
+func askEvents(ctx context.Context, l historyLog) error {
 	return askAudit(projections.Audit{Subject: l.execution, OldestFirst: true})(ctx, l)
 }
 
-func (l benchLog) asOf(ctx context.Context, read func(*projections.Queries) error) error {
+func (l historyLog) asOf(ctx context.Context, read func(*projections.Queries) error) error {
 	queries, _, err := l.history.AsOf(ctx, projections.Moment{Position: l.middle})
 	if err != nil {
 		return err
@@ -157,21 +157,21 @@ func (l benchLog) asOf(ctx context.Context, read func(*projections.Queries) erro
 	return read(queries)
 }
 
-func askExecution(ctx context.Context, l benchLog) error {
+func askExecution(ctx context.Context, l historyLog) error {
 	return l.asOf(ctx, func(q *projections.Queries) error {
 		_, err := q.Executions.Get(ctx, l.account, l.execution)
 		return err
 	})
 }
 
-func askExecutions(ctx context.Context, l benchLog) error {
+func askExecutions(ctx context.Context, l historyLog) error {
 	return l.asOf(ctx, func(q *projections.Queries) error {
 		_, err := q.Executions.List(ctx, l.account, projections.ExecutionFilter{}, projections.PageRequest{Limit: historyPage})
 		return err
 	})
 }
 
-func askFunctions(ctx context.Context, l benchLog) error {
+func askFunctions(ctx context.Context, l historyLog) error {
 	return l.asOf(ctx, func(q *projections.Queries) error {
 		_, err := q.Functions.List(ctx, l.account, projections.PageRequest{Limit: historyPage})
 		return err

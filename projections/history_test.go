@@ -22,13 +22,6 @@ func (f fixture) history(archive projections.Archive) *projections.History {
 	return projections.NewHistory(f.store.Pool(), storetest.Codec(f.store), archive)
 }
 
-func (f fixture) head(t *testing.T) projections.Position {
-	t.Helper()
-	head, err := f.store.Head(f.ctx)
-	require.NoError(t, err)
-	return head
-}
-
 // asOf returns the queries as of a position.
 func (f fixture) asOf(t *testing.T, h *projections.History, at projections.Position) *projections.Queries {
 	t.Helper()

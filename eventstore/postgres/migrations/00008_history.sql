@@ -12,7 +12,8 @@ begin
     select coalesce(max(upto_position), 1) into first from partitions;
     upto := first + positions;
     name := 'events_' || first;
-    execute format('create table %I (like events including defaults, check (position >= %s and position < %s))', name, first, upto);
+    execute format('create table %I (like events including defaults, constraint in_range check (position >= %s and position < %s))',
+        name, first, upto);
     execute format('alter table %I add primary key (position)', name);
     -- The safety net under the expected versions, and the way to read one stream.
     execute format('create unique index %I on %I (stream_id, version)', name || '_stream', name);
@@ -26,6 +27,7 @@ begin
     execute format('create trigger events_are_never_truncated before truncate on %I
         for each statement execute function refuse_change_of_history()', name);
     execute format('alter table events attach partition %I for values from (%s) to (%s)', name, first, upto);
+    execute format('alter table %I drop constraint in_range', name); -- it has spared the attachment a look at the table
     insert into partitions (from_position, upto_position) values (first, upto);
     return upto;
 end
