@@ -102,12 +102,15 @@ func (p *past) fold(ctx context.Context, s *story, accountID uuid.UUID, ids []uu
 		if !slices.Contains(s.projection.Types, event.Type) {
 			continue
 		}
-		fact, err := p.history.fact(ctx, event)
+		if event, err = p.history.fetch(ctx, event); err != nil {
+			return 0, fmt.Errorf("read event %d: %w", event.Position, err)
+		}
+		bytes += len(event.Data)
+		recorded, err := decode(ctx, p.history.codec, event)
 		if err != nil {
 			return 0, err
 		}
-		s.projection.Fold(Recorded{Event: event, Fact: fact}, changes)
-		bytes += len(event.Data)
+		s.projection.Fold(recorded, changes)
 	}
 	return bytes, nil
 }
@@ -137,5 +140,6 @@ func (p *past) events(ctx context.Context, s *story, accountID uuid.UUID, ids []
 			batch.Queue(newestQuery, s.beside(id), accountID, p.at).Query(collect)
 		}
 	}
-	return events, p.history.db.SendBatch(ctx, batch).Close()
+	err = p.history.db.SendBatch(ctx, batch).Close()
+	return events, err
 }

@@ -86,54 +86,58 @@ func subjectOf(e eventstore.Event) Subject {
 func (h *History) entries(ctx context.Context, events []eventstore.Event) ([]Entry, error) {
 	entries := make([]Entry, len(events))
 	for i, e := range events {
-		content, err := h.content(ctx, e)
-		erased, archived := errors.Is(err, eventstore.ErrErased), errors.Is(err, eventstore.ErrArchived)
-		if err != nil && !erased && !archived {
-			return nil, err
+		entry, err := h.entry(ctx, e)
+		if err != nil {
+			return nil, fmt.Errorf("read event %d: %w", e.Position, err)
 		}
-		entries[i] = Entry{
-			Position: e.Position, ID: e.ID, Type: e.Type, SchemaVersion: e.SchemaVersion, Subject: subjectOf(e),
-			StreamID: e.StreamID, Version: e.Version, RecordedAt: e.RecordedAt,
-			Actor:         Actor{e.Actor.Kind, nullable(e.Actor.ID), e.Actor.Prefix},
-			CorrelationID: nullable(e.CorrelationID), CausationID: nullable(e.CausationID),
-			Data: content, Erased: erased, Archived: archived,
-		}
+		entries[i] = entry
 	}
 	return entries, nil
 }
 
-// fact decodes an event, in today's form.
-func (h *History) fact(ctx context.Context, e eventstore.Event) (domain.Event, error) {
-	content, err := h.content(ctx, e)
-	switch {
-	case errors.Is(err, eventstore.ErrErased):
-		return domain.Redacted{Type: e.Type}, nil
-	case errors.Is(err, eventstore.ErrArchived):
-		return domain.Archived{Type: e.Type}, nil
-	case err != nil:
-		return nil, err
+func (h *History) entry(ctx context.Context, e eventstore.Event) (Entry, error) {
+	entry := Entry{
+		Position: e.Position, ID: e.ID, Type: e.Type, SchemaVersion: e.SchemaVersion, Subject: subjectOf(e),
+		StreamID: e.StreamID, Version: e.Version, RecordedAt: e.RecordedAt,
+		Actor:         Actor{e.Actor.Kind, nullable(e.Actor.ID), e.Actor.Prefix},
+		CorrelationID: nullable(e.CorrelationID), CausationID: nullable(e.CausationID),
 	}
-	return h.codec.DecodeContent(e.Type, e.SchemaVersion, content)
-}
-
-// content returns what an event says, from the archive when it is not in the log. What comes from there has to be what
-// the log is committed to. It answers eventstore.ErrErased and eventstore.ErrArchived.
-func (h *History) content(ctx context.Context, e eventstore.Event) ([]byte, error) {
-	fetched := e.Data == nil && h.archive != nil
-	if fetched {
-		var err error
-		if e.Data, err = h.archive.Payload(ctx, e.Position); err != nil {
-			return nil, fmt.Errorf("read event %d from the archive: %w", e.Position, err)
-		}
+	e, err := h.fetch(ctx, e)
+	if err != nil {
+		return entry, err
 	}
 	disclosure, err := h.codec.Disclose(ctx, e.NewEvent)
+	entry.Erased, entry.Archived = errors.Is(err, eventstore.ErrErased), errors.Is(err, eventstore.ErrArchived)
+	if err != nil && !entry.Erased && !entry.Archived {
+		return entry, err
+	}
+	if err == nil {
+		entry.Data = eventstore.Content(disclosure)
+	}
+	return entry, nil
+}
+
+// fetch returns an event with its payload: from the archive, when that has left the log. What comes from there has to be
+// what the log is committed to.
+func (h *History) fetch(ctx context.Context, e eventstore.Event) (eventstore.Event, error) {
+	if e.Data != nil || h.archive == nil {
+		return e, nil
+	}
+	payload, err := h.archive.Payload(ctx, e.Position)
 	if err != nil {
-		return nil, fmt.Errorf("read event %d: %w", e.Position, err)
+		return e, fmt.Errorf("ask the archive: %w", err)
 	}
-	if fetched && eventstore.Commit(disclosure) != e.Commitment {
-		return nil, fmt.Errorf("the archive has another payload of event %d than the one that was recorded", e.Position)
+	e.Data = payload
+	disclosure, err := h.codec.Disclose(ctx, e.NewEvent)
+	switch {
+	case errors.Is(err, eventstore.ErrErased), errors.Is(err, eventstore.ErrArchived):
+		return e, nil
+	case err != nil:
+		return e, err
+	case eventstore.Commit(disclosure) != e.Commitment:
+		return e, errors.New("the archive has another payload of it than the one that was recorded")
 	}
-	return eventstore.Content(disclosure), nil
+	return e, nil
 }
 
 // nullable turns the nil UUID into nil.

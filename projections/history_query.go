@@ -107,7 +107,8 @@ func (h *History) scan(ctx context.Context, accountID uuid.UUID, a Audit, after,
 		events, next, err = a.page(rows)
 		return err
 	})
-	return events, next, h.db.SendBatch(ctx, batch).Close()
+	err := h.db.SendBatch(ctx, batch).Close()
+	return events, next, err
 }
 
 // walkIndexes begins a batch, which is one round trip and one transaction, of queries that Postgres must answer by walking
