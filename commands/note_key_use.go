@@ -10,9 +10,6 @@ import (
 	"github.com/voltrun/voltrun/eventstore"
 )
 
-// keyUseNamespace makes the ids of the streams that hold the uses of keys. It must never change.
-var keyUseNamespace = uuid.MustParse("0d3a6a0e-6f0b-4f0a-8a5e-3d6f3f2b9c77")
-
 // KeyUse is one use of an API key.
 type KeyUse struct {
 	AccountID uuid.UUID // the key's owner
@@ -29,9 +26,8 @@ type NoteKeyUseHandler struct{ journal *journal }
 // caller sees to it that this happens seldom.
 func (h NoteKeyUseHandler) Handle(ctx context.Context, use KeyUse) error {
 	origin := Origin{Actor: domain.Actor{Kind: domain.ActorAPIKey, ID: use.KeyID, Prefix: use.Prefix}, RequestID: use.RequestID}
-	stream := uuid.NewSHA1(keyUseNamespace, use.KeyID[:])
 	used := domain.KeyUsed{KeyID: use.KeyID, At: use.At.UTC()}
-	write, err := h.journal.write(ctx, stream, eventstore.Any, origin.metadata(use.AccountID), used)
+	write, err := h.journal.write(ctx, domain.KeyUseStream(use.KeyID), eventstore.Any, origin.metadata(use.AccountID), used)
 	if err != nil {
 		return err
 	}

@@ -58,6 +58,12 @@ func (k Key) Evolve(event Event) Key {
 	return k
 }
 
+// keyUseNamespace makes the ids of the streams that hold the uses of keys. It must never change.
+var keyUseNamespace = uuid.MustParse("0d3a6a0e-6f0b-4f0a-8a5e-3d6f3f2b9c77")
+
+// KeyUseStream is the stream beside a key's own that holds its uses.
+func KeyUseStream(keyID uuid.UUID) uuid.UUID { return uuid.NewSHA1(keyUseNamespace, keyID[:]) }
+
 // CreateKey asks for a new API key.
 type CreateKey struct {
 	KeyID     uuid.UUID

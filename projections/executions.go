@@ -118,20 +118,24 @@ func nullIfEmpty(s string) any {
 }
 
 // Executions reads the executions, with their logs.
-type Executions struct{ db Querier }
+type Executions struct{ tables tables }
 
 const executionColumns = `id, account_id, function_id, function_version, status, input, output, error, error_type, stack, duration_ms,
 	memory_used, created_at, started_at, completed_at, ` + logsColumn + `,
 	json_build_object('id', function_id, 'name', function_name, 'runtime', runtime) as function`
 
 var executionListing = listing{
-	table: "executions", columns: executionColumns,
+	table: "executions", story: executionsStory, columns: executionColumns,
 	size: `length(input) + coalesce(length(output), 0) + coalesce(octet_length(error), 0) + coalesce(octet_length(stack), 0) + ` + logsSize,
 }
 
 // Get returns an account's execution, or a domain.NotFound error when it has none with that id.
 func (x Executions) Get(ctx context.Context, accountID, id uuid.UUID) (Execution, error) {
-	return one[Execution](ctx, x.db, noExecution(id),
+	db, err := x.tables.row(ctx, executionsStory, accountID, id)
+	if err != nil {
+		return Execution{}, err
+	}
+	return one[Execution](ctx, db, noExecution(id),
 		"select "+executionColumns+" from executions x where id = $1 and account_id = $2", id, accountID)
 }
 
@@ -154,7 +158,7 @@ func (x Executions) List(ctx context.Context, accountID uuid.UUID, filter Execut
 	if filter.Status != "" {
 		conditions = append(conditions, equal{"status", filter.Status})
 	}
-	return readPage[Execution](ctx, x.db, executionListing, accountID, part, conditions...)
+	return readPage[Execution](ctx, x.tables, executionListing, accountID, part, conditions...)
 }
 
 // Running is an execution that a worker claimed and has not ended.
@@ -165,5 +169,5 @@ type Running struct {
 
 // Running returns the executions of all accounts that workers hold, in no order.
 func (x Executions) Running(ctx context.Context) ([]Running, error) {
-	return many[Running](ctx, x.db, "select id, worker_id from executions where status = 'running'")
+	return many[Running](ctx, x.tables.db, "select id, worker_id from executions where status = 'running'")
 }

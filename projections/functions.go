@@ -87,19 +87,23 @@ func setIf[T any](row *Row, column string, value *T) {
 }
 
 // Functions reads the functions.
-type Functions struct{ db Querier }
+type Functions struct{ tables tables }
 
 var functionListing = listing{
-	table: "functions", columns: functionColumns, size: "octet_length(code) + octet_length(description)",
+	table: "functions", story: functionsStory, columns: functionColumns, size: "octet_length(code) + octet_length(description)",
 }
 
 // List returns a page of an account's functions.
 func (f Functions) List(ctx context.Context, accountID uuid.UUID, part PageRequest) (Page[Function], error) {
-	return readPage[Function](ctx, f.db, functionListing, accountID, part)
+	return readPage[Function](ctx, f.tables, functionListing, accountID, part)
 }
 
 // Get returns an account's function, or a domain.NotFound error when it has none with that id.
 func (f Functions) Get(ctx context.Context, accountID, id uuid.UUID) (Function, error) {
-	return one[Function](ctx, f.db, domain.NoFunction(id),
+	db, err := f.tables.row(ctx, functionsStory, accountID, id)
+	if err != nil {
+		return Function{}, err
+	}
+	return one[Function](ctx, db, domain.NoFunction(id),
 		"select "+functionColumns+" from functions where id = $1 and account_id = $2", id, accountID)
 }

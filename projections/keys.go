@@ -58,15 +58,15 @@ var keysProjection = &Projection{
 }
 
 // Keys reads the API keys.
-type Keys struct{ db Querier }
+type Keys struct{ tables tables }
 
 const keyColumns = "id, account_id, name, prefix, created_at, last_used, expires_at"
 
-var keyListing = listing{table: "keys", columns: keyColumns, size: "octet_length(name)"}
+var keyListing = listing{table: "keys", story: keysStory, columns: keyColumns, size: "octet_length(name)"}
 
 // List returns a page of an account's keys.
 func (k Keys) List(ctx context.Context, accountID uuid.UUID, part PageRequest) (Page[Key], error) {
-	return readPage[Key](ctx, k.db, keyListing, accountID, part)
+	return readPage[Key](ctx, k.tables, keyListing, accountID, part)
 }
 
 // Find returns the key with this prefix and this SHA-256, expired or not, or a domain.Unauthorized error. Only the
@@ -76,7 +76,7 @@ func (k Keys) Find(ctx context.Context, prefix string, hash []byte) (Key, error)
 		Key
 		Hash []byte `db:"hash"`
 	}
-	candidates, err := many[candidate](ctx, k.db, "select "+keyColumns+", hash from keys where prefix = $1", prefix)
+	candidates, err := many[candidate](ctx, k.tables.db, "select "+keyColumns+", hash from keys where prefix = $1", prefix)
 	if err != nil {
 		return Key{}, err
 	}

@@ -30,6 +30,7 @@ const maxPageBytes = 8 << 20
 // rows are called x.
 type listing struct {
 	table   string
+	story   *story
 	columns string // what is read of a row that is on the page
 	size    string // SQL: about how many bytes of a page a row takes
 }
@@ -40,9 +41,16 @@ type equal struct {
 	value  any
 }
 
-// readPage reads a page of what an account has and what these conditions are true of. Rows are measured first, so that
-// only those that fit on the page are read.
-func readPage[T any](ctx context.Context, db Querier, l listing, accountID uuid.UUID, part PageRequest, conditions ...equal) (Page[T], error) {
+// readPage reads a page of what an account has and what these conditions are true of.
+func readPage[T any](ctx context.Context, t tables, l listing, accountID uuid.UUID, part PageRequest, conditions ...equal) (Page[T], error) {
+	if t.past != nil {
+		return pastPage[T](ctx, t.past, l, accountID, part, conditions)
+	}
+	return presentPage[T](ctx, t.db, l, accountID, part, conditions)
+}
+
+// presentPage reads a page from tables. Rows are measured first, so that only those that fit on the page are read.
+func presentPage[T any](ctx context.Context, db Querier, l listing, accountID uuid.UUID, part PageRequest, conditions []equal) (Page[T], error) {
 	sql, args := l.query(accountID, part, conditions)
 	rows, err := db.Query(ctx, sql, args...)
 	if err != nil {

@@ -42,10 +42,14 @@ func foldLogLine(r Recorded, e domain.ExecutionLogLine, c *Changes) {
 }
 
 // Logs reads what executions printed.
-type Logs struct{ db Querier }
+type Logs struct{ tables tables }
 
 // Get returns the log of an account's execution so far, or a domain.NotFound error when it has no such execution.
 func (l Logs) Get(ctx context.Context, accountID, executionID uuid.UUID) (ExecutionLogs, error) {
-	return one[ExecutionLogs](ctx, l.db, noExecution(executionID),
+	db, err := l.tables.row(ctx, executionsStory, accountID, executionID)
+	if err != nil {
+		return ExecutionLogs{}, err
+	}
+	return one[ExecutionLogs](ctx, db, noExecution(executionID),
 		"select id as execution_id, "+logsColumn+", status from executions x where id = $1 and account_id = $2", executionID, accountID)
 }

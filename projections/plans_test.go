@@ -37,6 +37,9 @@ type plan struct {
 	Index   string  `json:"Index Name"`
 	Table   string  `json:"Relation Name"`
 	Loops   float64 `json:"Actual Loops"`
+	Rows    float64 `json:"Actual Rows"`
+	Hit     float64 `json:"Shared Hit Blocks"`
+	Read    float64 `json:"Shared Read Blocks"`
 	Removed float64 `json:"Rows Removed by Filter"`
 	Plans   []plan
 }

@@ -24,8 +24,9 @@ type Queries struct {
 
 // NewQueries makes the queries over a database.
 func NewQueries(db Querier) *Queries {
+	now := tables{db: db}
 	return &Queries{
-		Accounts: Accounts{db}, Functions: Functions{db}, Executions: Executions{db}, Logs: Logs{db}, Keys: Keys{db},
+		Accounts: Accounts{db}, Functions: Functions{now}, Executions: Executions{now}, Logs: Logs{now}, Keys: Keys{now},
 	}
 }
 

@@ -50,6 +50,7 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer, li
 			newCommands,
 			newIdempotency,
 			newQueries,
+			newHistory,
 
 			// what follows the log
 			newFeed,
@@ -104,6 +105,10 @@ func newQueries(store *postgres.Store) *projections.Queries {
 	return projections.NewQueries(store.Pool())
 }
 
+func newHistory(store *postgres.Store, codec *eventstore.Codec) *projections.History {
+	return projections.NewHistory(store.Pool(), codec, nil)
+}
+
 func newExecutor(
 	opened *resources, c config, workerID uuid.UUID, r *recorder, runner *runners.ProcessRunner, logger *slog.Logger,
 ) *runners.Executor {
@@ -118,7 +123,7 @@ func newRescuer(workerID uuid.UUID, r *recorder, executor *runners.Executor, log
 
 func newAPI(
 	opened *resources, c config, handlers *commands.Handlers, idempotency *commands.Idempotency, queries *projections.Queries,
-	live *projections.Live, rebuilds *projections.Rebuilds, store *postgres.Store, executor *runners.Executor, runtimes *runners.Runtimes,
+	history *projections.History, live *projections.Live, rebuilds *projections.Rebuilds, store *postgres.Store, executor *runners.Executor, runtimes *runners.Runtimes,
 	logger *slog.Logger,
 ) (*rest.API, error) {
 	secret, err := jwtSecret(c)
@@ -126,7 +131,7 @@ func newAPI(
 		return nil, err
 	}
 	api, err := rest.New(rest.Config{
-		Commands: handlers, Idempotency: idempotency, Queries: queries, Live: live, Rebuilds: rebuilds,
+		Commands: handlers, Idempotency: idempotency, Queries: queries, History: history, Live: live, Rebuilds: rebuilds,
 		JWTSecret: secret, DevOrigins: c.DevOrigins, Logger: logger,
 		FirstAccount: func(ctx context.Context) (uuid.UUID, error) { return projections.FirstAccount(ctx, store) },
 		Health: rest.Health{

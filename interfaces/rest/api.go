@@ -28,6 +28,7 @@ type Config struct {
 	Commands    *commands.Handlers
 	Idempotency *commands.Idempotency
 	Queries     *projections.Queries
+	History     *projections.History
 	Live        *projections.Live
 	Rebuilds    *projections.Rebuilds
 	Health      Health
@@ -46,6 +47,7 @@ type API struct {
 	handlers    *commands.Handlers // for all but the routes: a request has its own
 	idempotency *commands.Idempotency
 	queries     *projections.Queries
+	history     *projections.History
 	live        *projections.Live
 	rebuilds    *projections.Rebuilds
 	health      Health
@@ -65,9 +67,9 @@ func New(c Config) (*API, error) {
 	if len(c.JWTSecret) < MinSecretBytes {
 		return nil, fmt.Errorf("the secret for access tokens must have at least %d bytes, but has %d", MinSecretBytes, len(c.JWTSecret))
 	}
-	if c.Commands == nil || c.Idempotency == nil || c.Queries == nil || c.Live == nil || c.Rebuilds == nil || c.FirstAccount == nil ||
-		c.Logger == nil || !c.Health.complete() {
-		return nil, errors.New("the API needs commands, idempotency, queries, projections, rebuilds, the first account, health checks and a logger")
+	if c.Commands == nil || c.Idempotency == nil || c.Queries == nil || c.History == nil || c.Live == nil || c.Rebuilds == nil ||
+		c.FirstAccount == nil || c.Logger == nil || !c.Health.complete() {
+		return nil, errors.New("the API needs commands, idempotency, queries, a history, projections, rebuilds, the first account, health checks and a logger")
 	}
 	if c.DevOrigins == nil {
 		c.DevOrigins = []string{DefaultDevOrigin}
@@ -76,8 +78,8 @@ func New(c Config) (*API, error) {
 		c.Now = time.Now
 	}
 	a := &API{
-		handlers: c.Commands, idempotency: c.Idempotency, queries: c.Queries, live: c.Live, rebuilds: c.Rebuilds, health: c.Health,
-		now: c.Now, logger: c.Logger, operator: newOperator(c.JWTSecret, c.Now, c.FirstAccount),
+		handlers: c.Commands, idempotency: c.Idempotency, queries: c.Queries, history: c.History, live: c.Live, rebuilds: c.Rebuilds,
+		health: c.Health, now: c.Now, logger: c.Logger, operator: newOperator(c.JWTSecret, c.Now, c.FirstAccount),
 		tokens: newTokens(c.JWTSecret, c.Now), keyUses: startKeyUses(c.Commands.NoteKeyUse.Handle, c.Now, c.Logger),
 	}
 	a.handler = a.identify(a.observe(secure(allowOrigins(c.DevOrigins, a.router()))))

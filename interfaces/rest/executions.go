@@ -14,7 +14,11 @@ func (a *API) listExecutions(ctx context.Context, r *request) (int, any, error) 
 	if err != nil {
 		return 0, nil, err
 	}
-	page, err := a.queries.Executions.List(ctx, r.caller.accountID, filter, part)
+	queries, err := a.queriesFor(ctx, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	page, err := queries.Executions.List(ctx, r.caller.accountID, filter, part)
 	return answerPage(r, page, err)
 }
 
@@ -37,7 +41,11 @@ func (a *API) getExecution(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	execution, err := a.queries.Executions.Get(ctx, r.caller.accountID, id)
+	queries, err := a.queriesFor(ctx, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	execution, err := queries.Executions.Get(ctx, r.caller.accountID, id)
 	return http.StatusOK, execution, err
 }
 
@@ -46,6 +54,10 @@ func (a *API) getLogs(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	logs, err := a.queries.Logs.Get(ctx, r.caller.accountID, id)
+	queries, err := a.queriesFor(ctx, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	logs, err := queries.Logs.Get(ctx, r.caller.accountID, id)
 	return http.StatusOK, logs, err
 }

@@ -20,7 +20,11 @@ func (a *API) listFunctions(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	page, err := a.queries.Functions.List(ctx, r.caller.accountID, part)
+	queries, err := a.queriesFor(ctx, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	page, err := queries.Functions.List(ctx, r.caller.accountID, part)
 	return answerPage(r, page, err)
 }
 
@@ -29,7 +33,11 @@ func (a *API) getFunction(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	function, err := a.queries.Functions.Get(ctx, r.caller.accountID, id)
+	queries, err := a.queriesFor(ctx, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	function, err := queries.Functions.Get(ctx, r.caller.accountID, id)
 	return http.StatusOK, function, err
 }
 

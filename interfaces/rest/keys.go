@@ -15,7 +15,11 @@ func (a *API) listKeys(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	page, err := a.queries.Keys.List(ctx, r.caller.accountID, part)
+	queries, err := a.queriesFor(ctx, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	page, err := queries.Keys.List(ctx, r.caller.accountID, part)
 	return answerPage(r, page, err)
 }
 

@@ -45,7 +45,10 @@ func (q *listQuery) refusal() error {
 
 // read hands a parameter to parse, which tells whether it can be used. One that is empty is as good as absent.
 func (q *listQuery) read(name string, parse func(value string) bool, format string, args ...any) {
-	value := q.values.Get(name)
+	q.readValue(name, q.values.Get(name), parse, format, args...)
+}
+
+func (q *listQuery) readValue(name, value string, parse func(value string) bool, format string, args ...any) {
 	if value == "" || parse(value) {
 		return
 	}
@@ -80,6 +83,9 @@ func answerPage[T any](r *request, page projections.Page[T], err error) (int, an
 	if err == nil && page.Next > 0 {
 		query := r.URL.Query()
 		query.Set("cursor", encodeCursor(page.Next))
+		if position := r.response.Get(asOfHeader); position != "" {
+			query.Set("as_of", position) // all pages are of one moment, however its time was written
+		}
 		r.response.Set("Link", fmt.Sprintf(`<%s?%s>; rel="next"`, r.URL.EscapedPath(), query.Encode()))
 	}
 	return http.StatusOK, page.Items, err

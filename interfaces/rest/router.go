@@ -56,11 +56,15 @@ func (a *API) routes() []route {
 		{"GET", "/api/functions/{id}", signedIn, noBody, a.getFunction},
 		{"PUT", "/api/functions/{id}", signedIn, functionBody, a.updateFunction},
 		{"DELETE", "/api/functions/{id}", signedIn, noBody, a.deleteFunction},
+		{"GET", "/api/functions/{id}/events", signedIn, noBody, a.eventsOf("function")},
 		{"POST", "/api/functions/{id}/execute", signedIn, executeBody, a.execute},
 
 		{"GET", "/api/executions", signedIn, noBody, a.listExecutions},
 		{"GET", "/api/executions/{id}", signedIn, noBody, a.getExecution},
 		{"GET", "/api/executions/{id}/logs", signedIn, noBody, a.getLogs},
+		{"GET", "/api/executions/{id}/events", signedIn, noBody, a.eventsOf("execution")},
+
+		{"GET", "/api/audit", signedIn, noBody, a.listAudit},
 
 		{"GET", "/api/keys", signedIn, noBody, a.listKeys},
 		{"POST", "/api/keys", signedIn, smallBody, a.createKey},

@@ -36,6 +36,7 @@ type Server struct {
 	Commands    *commands.Handlers
 	Idempotency *commands.Idempotency
 	Queries     *projections.Queries
+	History     *projections.History
 	Live        *projections.Live
 	Rebuilds    *projections.Rebuilds
 	Store       *postgres.Store
@@ -63,7 +64,7 @@ func serve(t testing.TB, dsn string, change []func(*rest.Config)) *Server {
 	t.Helper()
 	s := open(t, dsn)
 	config := rest.Config{
-		Commands: s.Commands, Idempotency: s.Idempotency, Queries: s.Queries, Live: s.Live, Rebuilds: s.Rebuilds,
+		Commands: s.Commands, Idempotency: s.Idempotency, Queries: s.Queries, History: s.History, Live: s.Live, Rebuilds: s.Rebuilds,
 		JWTSecret: []byte(Secret), Logger: slog.New(slog.DiscardHandler),
 		FirstAccount: func(ctx context.Context) (uuid.UUID, error) { return projections.FirstAccount(ctx, s.Store) },
 		Health: rest.Health{
@@ -101,7 +102,8 @@ func open(t testing.TB, dsn string) *Server {
 	t.Cleanup(rebuilds.Stop)
 	return &Server{
 		Commands: handlers, Idempotency: commands.NewIdempotency(handlers, store, sha256.Sum256([]byte(Secret))),
-		Queries: projections.NewQueries(store.Pool()), Store: store, Live: live, Rebuilds: rebuilds, dsn: dsn,
+		Queries: projections.NewQueries(store.Pool()), History: projections.NewHistory(store.Pool(), codec, nil),
+		Store: store, Live: live, Rebuilds: rebuilds, dsn: dsn,
 	}
 }
 

@@ -1,0 +1,44 @@
+package rest
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/voltrun/voltrun/projections"
+)
+
+// asOfHeader tells which position an answer of the past is of.
+const asOfHeader = "X-VoltRun-As-Of"
+
+// queriesFor returns the read models as they are, or as they were at the moment that the request names.
+func (a *API) queriesFor(ctx context.Context, r *request) (*projections.Queries, error) {
+	if r.URL.RawQuery == "" {
+		return a.queries, nil
+	}
+	q := newListQuery(r)
+	moment, named := q.readMoment()
+	if err := q.refusal(); err != nil || !named {
+		return a.queries, err
+	}
+	queries, position, err := a.history.AsOf(ctx, moment)
+	if err != nil {
+		return nil, err
+	}
+	r.response.Set(asOfHeader, strconv.FormatInt(int64(position), 10))
+	return queries, nil
+}
+
+func (q *listQuery) readMoment() (moment projections.Moment, named bool) {
+	q.read("as_of", func(value string) bool {
+		named = true
+		var isPosition bool
+		if moment.Position, isPosition = parsePosition(value); isPosition {
+			return true
+		}
+		var err error
+		moment.Time, err = time.Parse(time.RFC3339, value)
+		return err == nil
+	}, "a time like 2026-11-23T12:00:00Z or a position")
+	return moment, named
+}
