@@ -201,7 +201,7 @@ func (p *Prover) eachRow(ctx context.Context, excerpt Excerpt, upto int64, do fu
 		if err != nil {
 			return fmt.Errorf("read the log: %w", err)
 		}
-		page, err := pgx.CollectRows(rows, scanRow)
+		page, err := pgx.CollectRows(rows, newRowScanner().scan)
 		if err != nil {
 			return fmt.Errorf("read the log: %w", err)
 		}

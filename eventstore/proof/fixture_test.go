@@ -22,7 +22,7 @@ import (
 
 // history is a log of its own with a keeper, which signs when the test says so.
 type history struct {
-	*testing.T
+	testing.TB
 	dsn      string
 	store    *postgres.Store
 	codec    *eventstore.Codec
@@ -32,9 +32,9 @@ type history struct {
 	accounts []uuid.UUID
 }
 
-func newHistory(t *testing.T) *history {
+func newHistory(t testing.TB) *history {
 	t.Helper()
-	h := &history{T: t, dsn: pgtest.Database(t), key: newKey(t), witness: Witness{filepath.Join(t.TempDir(), "heads.log")}}
+	h := &history{TB: t, dsn: pgtest.Database(t), key: newKey(t), witness: Witness{filepath.Join(t.TempDir(), "heads.log")}}
 	_, err := postgres.Migrate(context.Background(), h.dsn)
 	require.NoError(t, err)
 	h.store, err = postgres.Open(context.Background(), h.dsn, uuid.New(), slog.New(slog.DiscardHandler))
@@ -112,7 +112,7 @@ func (h *history) sign() Head {
 }
 
 // signed is a history of some hundred events in several heads, and the newest of them.
-func signed(t *testing.T) (*history, Head) {
+func signed(t testing.TB) (*history, Head) {
 	h := newHistory(t)
 	for range 3 {
 		h.grow(300)

@@ -45,17 +45,28 @@ type row struct {
 	data          []byte // empty unless it was asked for
 }
 
-// scanRow reads one row of leafColumns, and of data behind them when it is there.
-func scanRow(from pgx.CollectableRow) (row, error) {
-	var r row
-	targets := []any{
+// rowScanner reads rows of leafColumns, and of data behind them when it is there.
+type rowScanner struct {
+	row     row
+	targets []any
+}
+
+func newRowScanner() *rowScanner {
+	s := &rowScanner{}
+	r := &s.row
+	s.targets = []any{
 		&r.position, &r.stream, &r.version, &r.id, &r.kind, &r.schemaVersion, &r.account, &r.actorKind, &r.actor, &r.actorPrefix,
 		&r.correlation, &r.causation, &r.recordedAt, &r.headers, &r.commitment, &r.data,
 	}
-	if err := from.Scan(targets[:len(from.FieldDescriptions())]...); err != nil {
-		return r, fmt.Errorf("read an event's row: %w", err)
+	return s
+}
+
+// scan is a pgx.RowToFunc. The row's bytes are its own.
+func (s *rowScanner) scan(from pgx.CollectableRow) (row, error) {
+	if err := from.Scan(s.targets[:len(from.FieldDescriptions())]...); err != nil {
+		return row{}, fmt.Errorf("read an event's row: %w", err)
 	}
-	return r, nil
+	return s.row, nil
 }
 
 // appendLeaf appends the event's leaf: a line for each column. No two rows have the same one.

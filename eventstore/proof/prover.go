@@ -115,7 +115,7 @@ func (p *Prover) row(ctx context.Context, account uuid.UUID, position int64) (*r
 	if err != nil {
 		return nil, fmt.Errorf("read an event: %w", err)
 	}
-	r, err := pgx.CollectExactlyOneRow(rows, scanRow)
+	r, err := pgx.CollectExactlyOneRow(rows, newRowScanner().scan)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, domain.Errorf(domain.NotFound, "There is no event at position %d.", position)
 	}

@@ -53,8 +53,9 @@ func readBatches(ctx context.Context, db querier, from, upto int64, send func(ba
 	}
 	defer rows.Close()
 	b := batch{from: from, rows: make([]row, 0, upto-from+1)}
+	scanner := newRowScanner()
 	for bytes := 0; rows.Next(); {
-		r, err := scanRow(rows)
+		r, err := scanner.scan(rows)
 		if err != nil {
 			return err
 		}

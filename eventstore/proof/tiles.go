@@ -11,6 +11,9 @@ import (
 
 // readTiles reads tiles from the database. One that is not there is not in the answer either.
 func readTiles(ctx context.Context, db querier, keys []tileKey) (map[tileKey][]byte, error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
 	levels, indexes := make([]int16, len(keys)), make([]int64, len(keys))
 	for i, key := range keys {
 		levels[i], indexes[i] = int16(key.level), key.index

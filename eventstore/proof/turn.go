@@ -75,8 +75,8 @@ func addPage(ctx context.Context, tx pgx.Tx, t *tree, upto int64, full func(tile
 	}
 	defer rows.Close()
 	var buffer []byte
-	for rows.Next() {
-		r, err := scanRow(rows)
+	for scanner := newRowScanner(); rows.Next(); {
+		r, err := scanner.scan(rows)
 		if err != nil {
 			return err
 		}
