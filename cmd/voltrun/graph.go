@@ -17,6 +17,7 @@ import (
 	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/postgres"
+	"github.com/voltrun/voltrun/eventstore/proof"
 	"github.com/voltrun/voltrun/interfaces/rest"
 	"github.com/voltrun/voltrun/projections"
 	"github.com/voltrun/voltrun/runners"
@@ -57,15 +58,18 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer, li
 			followLog,
 			newRebuilder,
 			projections.NewRebuilds,
+			newProofKey,
+			newKeeper,
 			newRecorder,
 			newExecutor,
 			newRescuer,
 
 			// the edge
+			newProver,
 			newAPI,
 			newHTTPServer,
 		),
-		fx.Invoke(setUpProjections, runRequested, startRouter, catchUp, startRescuer, pruneAnswers, startServer, announce),
+		fx.Invoke(setUpProjections, runRequested, startRouter, catchUp, startKeeper, startRescuer, pruneAnswers, startServer, announce),
 		fx.NopLogger,
 	)
 }
@@ -119,7 +123,7 @@ func newRescuer(workerID uuid.UUID, r *recorder, executor *runners.Executor, log
 func newAPI(
 	opened *resources, c config, handlers *commands.Handlers, idempotency *commands.Idempotency, queries *projections.Queries,
 	live *projections.Live, rebuilds *projections.Rebuilds, store *postgres.Store, executor *runners.Executor, runtimes *runners.Runtimes,
-	logger *slog.Logger,
+	prover *proof.Prover, keeper *proof.Keeper, logger *slog.Logger,
 ) (*rest.API, error) {
 	secret, err := jwtSecret(c)
 	if err != nil {
@@ -132,6 +136,7 @@ func newAPI(
 		Health: rest.Health{
 			Version: version, Runtimes: runtimes.Available(), Ping: store.Ping, Head: store.Head, Executions: executor.Slots,
 		},
+		Proof: proofFor(prover, keeper),
 	})
 	if err != nil {
 		return nil, err

@@ -46,8 +46,8 @@ type Keeper struct {
 type Status struct {
 	Size     int64     // how many events the newest head covers
 	SignedAt time.Time // zero when nothing was signed yet
-	Error    string    // why no head could be signed, in words for the operator; empty when all is well
-	Broken   bool      // whether that is because history is not what was signed
+	Failing  bool      // the last head could not be signed; the log says why
+	Broken   string    // what is not as it was signed, in words for a person; empty when nothing is known to be
 }
 
 // NewKeeper makes a keeper of a log that signs with key.
@@ -114,17 +114,18 @@ func (k *Keeper) sleep(d time.Duration) {
 // note remembers how a turn ended, and logs a failure once.
 func (k *Keeper) note(head Head, err error) {
 	before := k.Status()
-	if err == nil {
-		k.status.Store(&Status{Size: head.Size, SignedAt: head.SignedAt})
-		return
+	now := Status{Size: head.Size, SignedAt: head.SignedAt}
+	if err != nil {
+		now = Status{Size: before.Size, SignedAt: before.SignedAt, Failing: true}
 	}
-	now := Status{Size: before.Size, SignedAt: before.SignedAt, Error: err.Error(), Broken: IsBroken(err)}
+	if IsBroken(err) {
+		now.Broken = err.Error()
+	}
 	k.status.Store(&now)
 	switch {
-	case before.Error == now.Error:
-	case now.Broken:
-		k.logger.Error("the proof of history does not hold, and no head is signed any more; voltrun audit verify tells more", "error", err)
-	default:
+	case now.Broken != "" && now.Broken != before.Broken:
+		k.logger.Error("history is not what was signed, and no head is signed any more; voltrun audit verify tells more", "error", err)
+	case now.Failing && !before.Failing:
 		k.logger.Warn("no head could be signed; trying again", "error", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sort"
 
 	"github.com/jackc/pgx/v5"
@@ -70,7 +71,7 @@ func (k *Keeper) checkWitness(ctx context.Context, tx pgx.Tx, newest Head) error
 	}
 	seen, err := k.key.Open(line.Note)
 	if err != nil {
-		return &Broken{fmt.Sprintf("the newest head in %s %v", k.witness.Path, err)}
+		return &Broken{fmt.Sprintf("the newest head in %s %v", filepath.Base(k.witness.Path), err)}
 	}
 	if seen.Size > newest.Size {
 		return &Broken{fmt.Sprintf("a head of %d events was signed, but the newest in the database has %d: what it says about the events from position %d on was removed",

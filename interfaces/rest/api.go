@@ -31,6 +31,7 @@ type Config struct {
 	Live        *projections.Live
 	Rebuilds    *projections.Rebuilds
 	Health      Health
+	Proof       Proof
 
 	// FirstAccount is the account that was registered first, whose holder is the operator; nil when there is none.
 	FirstAccount func(context.Context) (uuid.UUID, error)
@@ -49,6 +50,7 @@ type API struct {
 	live        *projections.Live
 	rebuilds    *projections.Rebuilds
 	health      Health
+	proof       Proof
 	operator    *operator
 	tokens      *tokens
 	keyUses     *keyUses
@@ -66,8 +68,8 @@ func New(c Config) (*API, error) {
 		return nil, fmt.Errorf("the secret for access tokens must have at least %d bytes, but has %d", MinSecretBytes, len(c.JWTSecret))
 	}
 	if c.Commands == nil || c.Idempotency == nil || c.Queries == nil || c.Live == nil || c.Rebuilds == nil || c.FirstAccount == nil ||
-		c.Logger == nil || !c.Health.complete() {
-		return nil, errors.New("the API needs commands, idempotency, queries, projections, rebuilds, the first account, health checks and a logger")
+		c.Logger == nil || !c.Health.complete() || !c.Proof.complete() {
+		return nil, errors.New("the API needs commands, idempotency, queries, projections, rebuilds, the first account, health checks, the proof of history and a logger")
 	}
 	if c.DevOrigins == nil {
 		c.DevOrigins = []string{DefaultDevOrigin}
@@ -76,7 +78,7 @@ func New(c Config) (*API, error) {
 		c.Now = time.Now
 	}
 	a := &API{
-		handlers: c.Commands, idempotency: c.Idempotency, queries: c.Queries, live: c.Live, rebuilds: c.Rebuilds, health: c.Health,
+		handlers: c.Commands, idempotency: c.Idempotency, queries: c.Queries, live: c.Live, rebuilds: c.Rebuilds, health: c.Health, proof: c.Proof,
 		now: c.Now, logger: c.Logger, operator: newOperator(c.JWTSecret, c.Now, c.FirstAccount),
 		tokens: newTokens(c.JWTSecret, c.Now), keyUses: startKeyUses(c.Commands.NoteKeyUse.Handle, c.Now, c.Logger),
 	}
