@@ -111,6 +111,10 @@ func TestWhatASuperuserAltersIsFoundWithItsPosition(t *testing.T) {
 			[]string{"insert into events select 913, stream_id, version + 7, gen_random_uuid(), type, schema_version, account_id, actor_kind, actor_id, actor_prefix, correlation_id, causation_id, recorded_at, commitment, headers, data from events where position = 402"},
 			[]string{`^913: The log says that it ends at position 912`, `^913: The event at position 913 .* does not follow version`},
 		},
+		"a stream that does not begin": {
+			[]string{"insert into events select 913, gen_random_uuid(), 2, gen_random_uuid(), type, schema_version, account_id, actor_kind, actor_id, actor_prefix, correlation_id, causation_id, recorded_at, commitment, headers, data from events where position = 402"},
+			[]string{`^913: The event at position 913 .* does not follow version 1 of its stream`},
+		},
 		"a head that is gone": {
 			[]string{"delete from heads where size = 608"},
 			[]string{`^608: The head of 608 events in heads.log, signed at .*, is not in the database any more`},
