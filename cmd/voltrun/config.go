@@ -10,6 +10,7 @@ import (
 
 	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/postgres"
+	"github.com/voltrun/voltrun/eventstore/proof"
 	"github.com/voltrun/voltrun/interfaces/rest"
 )
 
@@ -29,6 +30,7 @@ const environmentHelp = `It is configured by the environment:
   DATABASE_URL         a Postgres to use instead of the private one: a libpq keyword string or a postgres:// URL
   JWT_SECRET           signs access tokens, at least 32 bytes; without it, one is made and kept in the data folder
   VOLTRUN_MASTER_KEY   wraps the data keys of the accounts, 64 hex digits; without it, one is made and kept in the data folder
+  VOLTRUN_PROOF_KEY    signs the heads of the log; without it, one is made and kept in the data folder
   VOLTRUN_PARTITION_EVENTS  how many events a partition of the log has that is made from now on (1000000)
   VOLTRUN_SLOTS        how many functions run at once (two for each processor)
   VOLTRUN_DEV_ORIGINS  web origins that may call from elsewhere, separated by commas (http://localhost:3000)
@@ -42,6 +44,7 @@ type config struct {
 	DataDir       string // absolute
 	DatabaseURL   string // empty: a private Postgres
 	JWTSecret     string // empty: one of the data folder
+	ProofKey      string // signs the heads of the log; empty: one of the data folder
 	MasterKey     string // 64 hex digits; empty: one of the data folder
 	DevOrigins    []string
 	Slots         int   // 0: the executor's default
@@ -59,6 +62,7 @@ func configFromEnvironment(getenv func(string) string) (config, error) {
 	c := config{
 		Host: get("VOLTRUN_HOST", defaultHost), Port: get("PORT", defaultPort),
 		DatabaseURL: get("DATABASE_URL", ""), JWTSecret: get("JWT_SECRET", ""), MasterKey: get("VOLTRUN_MASTER_KEY", ""),
+		ProofKey:   get("VOLTRUN_PROOF_KEY", ""),
 		DevOrigins: strings.Split(get("VOLTRUN_DEV_ORIGINS", rest.DefaultDevOrigin), ","),
 	}
 	var dataErr error
@@ -86,6 +90,11 @@ func (c config) check() error {
 	if c.MasterKey != "" {
 		if _, err := eventstore.ParseMasterKey(c.MasterKey); err != nil {
 			errs = append(errs, fmt.Errorf("VOLTRUN_MASTER_KEY: %w", err))
+		}
+	}
+	if c.ProofKey != "" {
+		if _, err := proof.ParseKey(c.ProofKey); err != nil {
+			errs = append(errs, fmt.Errorf("VOLTRUN_PROOF_KEY: %w", err))
 		}
 	}
 	if c.JWTSecret != "" && len(c.JWTSecret) < rest.MinSecretBytes {

@@ -17,6 +17,7 @@ import (
 	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/postgres"
+	"github.com/voltrun/voltrun/eventstore/proof"
 	"github.com/voltrun/voltrun/interfaces/rest"
 	"github.com/voltrun/voltrun/projections"
 	"github.com/voltrun/voltrun/runners"
@@ -58,15 +59,18 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer, li
 			followLog,
 			newRebuilder,
 			projections.NewRebuilds,
+			newProofKey,
+			newKeeper,
 			newRecorder,
 			newExecutor,
 			newRescuer,
 
 			// the edge
+			newProver,
 			newAPI,
 			newHTTPServer,
 		),
-		fx.Invoke(setUpProjections, runRequested, startRouter, catchUp, startRescuer, pruneAnswers, startServer, announce),
+		fx.Invoke(setUpProjections, runRequested, startRouter, catchUp, startKeeper, startRescuer, pruneAnswers, startServer, announce),
 		fx.NopLogger,
 	)
 }
@@ -121,22 +125,38 @@ func newRescuer(workerID uuid.UUID, r *recorder, executor *runners.Executor, log
 	return runners.NewRescuer(r, runners.RescuerConfig{WorkerID: workerID, Held: executor.Holds, Logger: logger})
 }
 
-func newAPI(
-	opened *resources, c config, handlers *commands.Handlers, idempotency *commands.Idempotency, queries *projections.Queries,
-	history *projections.History, live *projections.Live, rebuilds *projections.Rebuilds, store *postgres.Store, executor *runners.Executor, runtimes *runners.Runtimes,
-	logger *slog.Logger,
-) (*rest.API, error) {
-	secret, err := jwtSecret(c)
+// apiParts are what the API stands on.
+type apiParts struct {
+	fx.In
+
+	Config      config
+	Commands    *commands.Handlers
+	Idempotency *commands.Idempotency
+	Queries     *projections.Queries
+	History     *projections.History
+	Live        *projections.Live
+	Rebuilds    *projections.Rebuilds
+	Store       *postgres.Store
+	Executor    *runners.Executor
+	Runtimes    *runners.Runtimes
+	Prover      *proof.Prover
+	Keeper      *proof.Keeper
+	Logger      *slog.Logger
+}
+
+func newAPI(opened *resources, p apiParts) (*rest.API, error) {
+	secret, err := jwtSecret(p.Config)
 	if err != nil {
 		return nil, err
 	}
 	api, err := rest.New(rest.Config{
-		Commands: handlers, Idempotency: idempotency, Queries: queries, History: history, Live: live, Rebuilds: rebuilds,
-		JWTSecret: secret, DevOrigins: c.DevOrigins, Logger: logger,
-		FirstAccount: func(ctx context.Context) (uuid.UUID, error) { return projections.FirstAccount(ctx, store) },
+		Commands: p.Commands, Idempotency: p.Idempotency, Queries: p.Queries, History: p.History, Live: p.Live, Rebuilds: p.Rebuilds,
+		JWTSecret: secret, DevOrigins: p.Config.DevOrigins, Logger: p.Logger,
+		FirstAccount: func(ctx context.Context) (uuid.UUID, error) { return projections.FirstAccount(ctx, p.Store) },
 		Health: rest.Health{
-			Version: version, Runtimes: runtimes.Available(), Ping: store.Ping, Head: store.Head, Executions: executor.Slots,
+			Version: version, Runtimes: p.Runtimes.Available(), Ping: p.Store.Ping, Head: p.Store.Head, Executions: p.Executor.Slots,
 		},
+		Proof: proofFor(p.Prover, p.Keeper),
 	})
 	if err != nil {
 		return nil, err

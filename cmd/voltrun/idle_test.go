@@ -24,6 +24,7 @@ func TestAnIdleServerAsksItsDatabaseNothingButForItsFallbackTimers(t *testing.T)
 	s := newServer(t)
 	s.start(t)
 	s.register(t) // something has happened, and the projections have followed it
+	s.awaitSigned(t)
 	conn, err := pgx.Connect(context.Background(), fmt.Sprintf("host=%s port=%s user=voltrun dbname=postgres", s.socket(t)...))
 	require.NoError(t, err)
 	defer conn.Close(context.Background())

@@ -25,7 +25,7 @@ func jwtSecret(c config) ([]byte, error) {
 		return []byte(c.JWTSecret), nil
 	}
 	file := filepath.Join(c.DataDir, jwtSecretFile)
-	if err := makeSecret(file); err != nil {
+	if err := makeSecret(file, newSecret()); err != nil {
 		return nil, fmt.Errorf("make the secret for access tokens: %w", err)
 	}
 	content, err := os.ReadFile(file)
@@ -48,7 +48,7 @@ func newKeyRing(c config, store *postgres.Store) (*eventstore.KeyRing, error) {
 	text, source := c.MasterKey, "VOLTRUN_MASTER_KEY"
 	if text == "" {
 		file := filepath.Join(c.DataDir, masterKeyFile)
-		if err := makeSecret(file); err != nil {
+		if err := makeSecret(file, newSecret()); err != nil {
 			return nil, fmt.Errorf("make the master key: %w", err)
 		}
 		content, err := os.ReadFile(file)
@@ -64,22 +64,27 @@ func newKeyRing(c config, store *postgres.Store) (*eventstore.KeyRing, error) {
 	return eventstore.NewKeyRing(store, master), nil
 }
 
+// newSecret is 32 random bytes, as hex digits.
+func newSecret() string {
+	var secret [32]byte
+	_, _ = rand.Read(secret[:]) // never fails, by its contract
+	return hex.EncodeToString(secret[:])
+}
+
 // makeSecret writes a new secret to file, whole or not at all, unless there is one.
-func makeSecret(file string) error {
+func makeSecret(file, secret string) error {
 	if _, err := os.Stat(file); err == nil {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	var secret [32]byte
-	_, _ = rand.Read(secret[:])                                               // never fails, by its contract
 	draft, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*") // readable by its owner only
 	if err != nil {
 		return err
 	}
 	defer os.Remove(draft.Name())
-	_, writeErr := draft.WriteString(hex.EncodeToString(secret[:]) + "\n")
+	_, writeErr := draft.WriteString(secret + "\n")
 	if err := errors.Join(writeErr, draft.Sync(), draft.Close()); err != nil {
 		return err
 	}

@@ -32,6 +32,7 @@ type Config struct {
 	Live        *projections.Live
 	Rebuilds    *projections.Rebuilds
 	Health      Health
+	Proof       Proof
 
 	// FirstAccount is the account that was registered first, whose holder is the operator; nil when there is none.
 	FirstAccount func(context.Context) (uuid.UUID, error)
@@ -51,6 +52,7 @@ type API struct {
 	live        *projections.Live
 	rebuilds    *projections.Rebuilds
 	health      Health
+	proof       Proof
 	operator    *operator
 	tokens      *tokens
 	keyUses     *keyUses
@@ -62,14 +64,19 @@ type API struct {
 	deletedKeys sync.Map
 }
 
+// complete tells whether everything is there that has no default.
+func (c Config) complete() bool {
+	return c.Commands != nil && c.Idempotency != nil && c.Queries != nil && c.History != nil && c.Live != nil && c.Rebuilds != nil &&
+		c.FirstAccount != nil && c.Logger != nil && c.Health.complete() && c.Proof.complete()
+}
+
 // New makes the API.
 func New(c Config) (*API, error) {
 	if len(c.JWTSecret) < MinSecretBytes {
 		return nil, fmt.Errorf("the secret for access tokens must have at least %d bytes, but has %d", MinSecretBytes, len(c.JWTSecret))
 	}
-	if c.Commands == nil || c.Idempotency == nil || c.Queries == nil || c.History == nil || c.Live == nil || c.Rebuilds == nil ||
-		c.FirstAccount == nil || c.Logger == nil || !c.Health.complete() {
-		return nil, errors.New("the API needs commands, idempotency, queries, a history, projections, rebuilds, the first account, health checks and a logger")
+	if !c.complete() {
+		return nil, errors.New("a part of the API's configuration is missing; only DevOrigins and Now have defaults")
 	}
 	if c.DevOrigins == nil {
 		c.DevOrigins = []string{DefaultDevOrigin}
@@ -79,7 +86,7 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		handlers: c.Commands, idempotency: c.Idempotency, queries: c.Queries, history: c.History, live: c.Live, rebuilds: c.Rebuilds,
-		health: c.Health, now: c.Now, logger: c.Logger, operator: newOperator(c.JWTSecret, c.Now, c.FirstAccount),
+		health: c.Health, proof: c.Proof, now: c.Now, logger: c.Logger, operator: newOperator(c.JWTSecret, c.Now, c.FirstAccount),
 		tokens: newTokens(c.JWTSecret, c.Now), keyUses: startKeyUses(c.Commands.NoteKeyUse.Handle, c.Now, c.Logger),
 	}
 	a.handler = a.identify(a.observe(secure(allowOrigins(c.DevOrigins, a.router()))))

@@ -36,6 +36,7 @@ type healthBody struct {
 	Projections []projections.Status `json:"projections"`
 	Runtimes    []string             `json:"runtimes"`
 	Executions  executionsHealth     `json:"executions"`
+	Proof       proofHealth          `json:"proof"`
 }
 
 type storeHealth struct {
@@ -44,6 +45,13 @@ type storeHealth struct {
 
 type logHealth struct {
 	Head projections.Position `json:"head"`
+}
+
+// proofHealth is how the proof of history stands.
+type proofHealth struct {
+	Size     int64      `json:"size"` // how many events the newest signed head covers
+	SignedAt *time.Time `json:"signed_at,omitempty"`
+	Error    string     `json:"error,omitempty"`
 }
 
 type executionsHealth struct {
@@ -65,6 +73,9 @@ func (a *API) checkHealth(ctx context.Context, r *request) (int, any, error) {
 		body.Store.Status, body.Error = healthUnavailable, "The store does not answer."
 	} else {
 		body.Error = a.checkProjections(ctx, head)
+	}
+	if broken := a.checkProof(&body); body.Error == "" {
+		body.Error = broken
 	}
 	body.Log.Head, body.Projections = head, a.projectionStatus(head)
 	if body.Error != "" {
@@ -94,6 +105,24 @@ func (a *API) checkProjections(ctx context.Context, head projections.Position) s
 		if err := a.live.Wait(ctx, p.Name, head); err != nil {
 			return fmt.Sprintf("The projection %q is behind the log.", p.Name)
 		}
+	}
+	return ""
+}
+
+// checkProof shows how the proof of history stands, and says when history is not what was signed. That a head is late is no
+// reason to serve nobody.
+func (a *API) checkProof(body *healthBody) string {
+	status := a.proof.Status()
+	body.Proof.Size = status.Size
+	if !status.SignedAt.IsZero() {
+		body.Proof.SignedAt = &status.SignedAt
+	}
+	switch {
+	case status.Broken != "":
+		body.Proof.Error = "History is not what was signed: " + status.Broken + "."
+		return "The proof of history does not hold."
+	case status.Failing:
+		body.Proof.Error = "The last head could not be signed. The server's log says why."
 	}
 	return ""
 }

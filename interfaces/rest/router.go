@@ -70,6 +70,11 @@ func (a *API) routes() []route {
 		{"POST", "/api/keys", signedIn, smallBody, a.createKey},
 		{"DELETE", "/api/keys/{id}", signedIn, noBody, a.deleteKey},
 
+		{"GET", "/api/audit/checkpoint", signedIn, noBody, a.getCheckpoint},
+		{"GET", "/api/audit/consistency", signedIn, noBody, a.getConsistency},
+		{"GET", "/api/audit/bundle", signedIn, noBody, a.getBundle},
+		{"GET", "/api/audit/events/{position}/proof", signedIn, noBody, a.getEventProof},
+
 		// The bodies count for nothing but to tell apart requests with the same idempotency key.
 		{"GET", "/api/admin/projections", operators, noBody, a.listProjections},
 		{"GET", "/api/admin/projections/{name}/rebuild", operators, noBody, a.showRebuild},

@@ -5,8 +5,10 @@ package resttest
 import (
 	"context"
 	"crypto/sha256"
+	"io"
 	"log/slog"
 	"net/http/httptest"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/eventstore/pgtest"
 	"github.com/voltrun/voltrun/eventstore/postgres"
+	"github.com/voltrun/voltrun/eventstore/proof"
 	"github.com/voltrun/voltrun/eventstore/storetest"
 	"github.com/voltrun/voltrun/interfaces/rest"
 	"github.com/voltrun/voltrun/projections"
@@ -40,6 +43,8 @@ type Server struct {
 	Live        *projections.Live
 	Rebuilds    *projections.Rebuilds
 	Store       *postgres.Store
+	Prover      *proof.Prover
+	Keeper      *proof.Keeper // a test starts it that needs what it signs
 	API         *rest.API
 
 	dsn string
@@ -71,6 +76,7 @@ func serve(t testing.TB, dsn string, change []func(*rest.Config)) *Server {
 			Version: Version, Runtimes: []string{"nodejs", "python"}, Ping: s.Store.Ping, Head: s.Store.Head,
 			Executions: func() (running, slots int) { return 0, 4 },
 		},
+		Proof: s.proof(),
 	}
 	for _, f := range change {
 		f(&config)
@@ -100,10 +106,35 @@ func open(t testing.TB, dsn string) *Server {
 	live := projectionstest.Follow(t, store, codec, projections.All())
 	rebuilds := projections.NewRebuilds(projectionstest.Rebuilder(store, codec, projections.All()), live)
 	t.Cleanup(rebuilds.Stop)
+	key, err := proof.ParseKey(proof.GenerateKey())
+	require.NoError(t, err)
+	keeper := proof.NewKeeper(store, key, proof.Witness{Path: filepath.Join(t.TempDir(), "heads.log")}, slog.New(slog.DiscardHandler))
+	t.Cleanup(keeper.Stop)
 	return &Server{
+		Prover: proof.NewProver(store.Pool(), codec, key), Keeper: keeper,
 		Commands: handlers, Idempotency: commands.NewIdempotency(handlers, store, sha256.Sum256([]byte(Secret))),
 		Queries: projections.NewQueries(store.Pool()), History: projections.NewHistory(store.Pool(), codec, nil),
 		Store: store, Live: live, Rebuilds: rebuilds, dsn: dsn,
+	}
+}
+
+func (s *Server) proof() rest.Proof {
+	return rest.Proof{
+		Checkpoint: func(ctx context.Context) (any, string, error) {
+			checkpoint, err := s.Prover.Checkpoint(ctx)
+			return checkpoint, checkpoint.Note, err
+		},
+		Event: func(ctx context.Context, account uuid.UUID, position, size int64) (any, error) {
+			return s.Prover.Event(ctx, account, position, size)
+		},
+		Consistency: func(ctx context.Context, from, to int64) (any, error) { return s.Prover.Consistency(ctx, from, to) },
+		Bundle: func(ctx context.Context, account, execution uuid.UUID, since int64, to io.Writer) error {
+			return s.Prover.WriteBundle(ctx, proof.Excerpt{Account: account, Execution: execution, Since: since}, to)
+		},
+		Status: func() rest.ProofStatus {
+			status := s.Keeper.Status()
+			return rest.ProofStatus{Size: status.Size, SignedAt: status.SignedAt, Failing: status.Failing, Broken: status.Broken}
+		},
 	}
 }
 
