@@ -199,7 +199,7 @@ func writeBundle(cmd *cobra.Command, b auditBundle, path string) error {
 			return err
 		}
 		return wholeFile(path, func(file io.Writer) error {
-			return proof.NewProver(store.Pool(), codec, key).WriteBundle(ctx, excerpt, file)
+			return proof.NewProver(store.Pool(), codec, nil, key).WriteBundle(ctx, excerpt, file)
 		})
 	})
 	if err == nil {

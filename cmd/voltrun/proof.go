@@ -63,7 +63,7 @@ func newKeeper(c config, store *postgres.Store, key *proof.Key, logger *slog.Log
 }
 
 func newProver(store *postgres.Store, codec *eventstore.Codec, key *proof.Key) *proof.Prover {
-	return proof.NewProver(store.Pool(), codec, key)
+	return proof.NewProver(store.Pool(), codec, nil, key)
 }
 
 func startKeeper(lc fx.Lifecycle, keeper *proof.Keeper) {

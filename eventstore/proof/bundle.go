@@ -77,7 +77,7 @@ func (e Excerpt) complete() bool { return e.Account == uuid.Nil && e.Execution =
 func (p *Prover) line(ctx context.Context, r *row) (Line, tlog.Hash, error) {
 	leaf := r.appendLeaf(nil)
 	line := Line{Position: r.position, Leaf: string(leaf)}
-	disclosure, err := p.codec.Disclose(ctx, r.event())
+	disclosure, err := p.payloads.disclose(ctx, r)
 	switch {
 	case ctx.Err() != nil:
 		return Line{}, tlog.Hash{}, ctx.Err()

@@ -16,7 +16,7 @@ import (
 	"github.com/voltrun/voltrun/eventstore/storetest"
 )
 
-func (h *history) prover() *Prover { return NewProver(h.store.Pool(), h.codec, h.key) }
+func (h *history) prover() *Prover { return NewProver(h.store.Pool(), h.codec, h.archive, h.key) }
 
 func (h *history) bundle(excerpt Excerpt) string {
 	h.Helper()

@@ -26,6 +26,7 @@ type history struct {
 	dsn      string
 	store    *postgres.Store
 	codec    *eventstore.Codec
+	archive  Archive
 	key      *Key
 	witness  Witness
 	keeper   *Keeper
@@ -141,7 +142,7 @@ func (h *history) tamper(statements ...string) {
 // verify checks the log with everything that its server has.
 func (h *history) verify(change ...func(*Verification)) *Report {
 	h.Helper()
-	v := Verification{Codec: h.codec, Keys: h.key.PublicKeys, Witness: h.witness.Path}
+	v := Verification{Codec: h.codec, Archive: h.archive, Keys: h.key.PublicKeys, Witness: h.witness.Path}
 	for _, f := range change {
 		f(&v)
 	}

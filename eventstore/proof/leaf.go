@@ -134,13 +134,6 @@ func appendText(b []byte, text string) []byte {
 
 func unfitForLine(r rune) bool { return r == '"' || r > unicode.MaxASCII || !unicode.IsPrint(r) }
 
-// event is what a codec needs of a row to open its payload.
-func (r *row) event() eventstore.NewEvent {
-	return eventstore.NewEvent{
-		ID: r.id.Bytes, Type: r.kind, Data: r.data, Metadata: eventstore.Metadata{AccountID: r.account.Bytes},
-	}
-}
-
 // The lines of a leaf that are looked at again, and how many there are.
 const (
 	positionLine   = 1

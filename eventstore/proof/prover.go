@@ -18,14 +18,14 @@ import (
 // Prover answers for the log to whoever wants to check it. Its errors are *domain.Error where the caller can do something
 // about them.
 type Prover struct {
-	db    *pgxpool.Pool
-	codec *eventstore.Codec
-	key   *Key
+	db       *pgxpool.Pool
+	payloads payloads
+	key      *Key
 }
 
-// NewProver makes a prover of the log in a database, whose heads key signs.
-func NewProver(db *pgxpool.Pool, codec *eventstore.Codec, key *Key) *Prover {
-	return &Prover{db: db, codec: codec, key: key}
+// NewProver makes a prover of the log in a database, whose heads key signs. archive may be nil.
+func NewProver(db *pgxpool.Pool, codec *eventstore.Codec, archive Archive, key *Key) *Prover {
+	return &Prover{db: db, payloads: payloads{codec, archive}, key: key}
 }
 
 // Checkpoint is a signed head, and the key that checks it.

@@ -92,3 +92,13 @@ func TestNoProofIsGivenOutThatDoesNotHold(t *testing.T) {
 		})
 	}
 }
+
+func TestNoHeadOfAnotherKeyIsGivenOut(t *testing.T) {
+	t.Parallel()
+	h, _ := signed(t)
+	h.rewriteAt(402, newKey(t))
+	_, err := h.prover().Checkpoint(t.Context())
+	requireCode(t, domain.Unavailable, err)
+	_, err = h.prover().Event(t.Context(), h.someAccount(402), 402, 0)
+	requireCode(t, domain.Unavailable, err)
+}

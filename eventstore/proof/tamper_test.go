@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/storetest"
 )
 
@@ -49,6 +51,37 @@ func TestAnErasedAccountAndAnArchivedPayloadStillVerify(t *testing.T) {
 	require.EqualValues(t, 4, report.Archived)
 	require.Greater(t, report.Erased, int64(400))
 	require.Equal(t, report.Events, report.Opened+report.Erased+report.Archived)
+}
+
+// moved is what was moved out of the log.
+type moved map[eventstore.Position][]byte
+
+func (m moved) Payload(_ context.Context, position eventstore.Position) ([]byte, error) {
+	return m[position], nil
+}
+
+func TestWhatWasArchivedIsCheckedWhenTheArchiveIsAtHand(t *testing.T) {
+	t.Parallel()
+	h, _ := signed(t)
+	archive := moved{}
+	for b := range readLog(t.Context(), h.store.Pool(), 500) {
+		require.NoError(t, b.err)
+		for _, r := range b.rows {
+			archive[eventstore.Position(r.position)] = r.data
+		}
+	}
+	h.tamper("update events set data = null where position <= 501")
+	require.EqualValues(t, 501, h.verify().Archived)
+
+	h.archive = archive
+	report := h.verify()
+	require.Empty(t, problems(report))
+	require.EqualValues(t, 1, report.Archived)
+	require.EqualValues(t, 911, report.Opened)
+	require.EqualValues(t, 911, requireGood(t, h.bundle(Excerpt{})).Opened)
+
+	archive[402][40]++
+	require.Regexp(t, `402: The payload at position 402 .* cannot be read: .*altered`, problems(h.verify()))
 }
 
 // Each of these is what somebody could do who has the whole database, but not the signing key and not the file of heads.

@@ -16,6 +16,7 @@ import (
 // Verification is what a whole log is checked with.
 type Verification struct {
 	Codec    *eventstore.Codec       // opens payloads
+	Archive  Archive                 // has those that were archived; nil when it is not at hand
 	Keys     PublicKeys              // whose heads count
 	Witness  string                  // the file of the heads that the server signed; empty when it is not at hand
 	Kept     string                  // a file of heads that an auditor has kept; empty for none
@@ -28,7 +29,7 @@ type Verification struct {
 func Verify(ctx context.Context, db *pgxpool.Pool, v Verification) (*Report, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c := &checker{db: db, codec: v.Codec, report: &Report{}}
+	c := &checker{db: db, payloads: payloads{v.Codec, v.Archive}, report: &Report{}}
 	if err := c.collectHeads(ctx, v); err != nil { // first, so that the log has what they cover
 		return nil, err
 	}
@@ -56,9 +57,9 @@ func Verify(ctx context.Context, db *pgxpool.Pool, v Verification) (*Report, err
 
 // checker is a verification on its way through the log.
 type checker struct {
-	db     *pgxpool.Pool
-	codec  *eventstore.Codec
-	report *Report
+	db       *pgxpool.Pool
+	payloads payloads
+	report   *Report
 
 	sources []*source
 	claims  []*claim // of all sources, by size
@@ -151,7 +152,7 @@ func (r *row) about() string {
 }
 
 func (c *checker) checkPayload(ctx context.Context, r *row) error {
-	disclosure, err := c.codec.Disclose(ctx, r.event())
+	disclosure, err := c.payloads.disclose(ctx, r)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

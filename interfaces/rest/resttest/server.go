@@ -111,7 +111,7 @@ func open(t testing.TB, dsn string) *Server {
 	keeper := proof.NewKeeper(store, key, proof.Witness{Path: filepath.Join(t.TempDir(), "heads.log")}, slog.New(slog.DiscardHandler))
 	t.Cleanup(keeper.Stop)
 	return &Server{
-		Prover: proof.NewProver(store.Pool(), codec, key), Keeper: keeper,
+		Prover: proof.NewProver(store.Pool(), codec, nil, key), Keeper: keeper,
 		Commands: handlers, Idempotency: commands.NewIdempotency(handlers, store, sha256.Sum256([]byte(Secret))),
 		Queries: projections.NewQueries(store.Pool()), History: projections.NewHistory(store.Pool(), codec, nil),
 		Store: store, Live: live, Rebuilds: rebuilds, dsn: dsn,

@@ -1,0 +1,33 @@
+package proof
+
+import (
+	"context"
+
+	"github.com/voltrun/voltrun/eventstore"
+)
+
+// Archive has payloads that were moved out of the log. It returns nil for one that it does not have.
+type Archive interface {
+	Payload(ctx context.Context, position eventstore.Position) ([]byte, error)
+}
+
+// payloads opens what events say.
+type payloads struct {
+	codec   *eventstore.Codec
+	archive Archive // nil when there is none at hand
+}
+
+// disclose returns an event's disclosure, or eventstore.ErrErased or ErrArchived.
+func (p payloads) disclose(ctx context.Context, r *row) ([]byte, error) {
+	event := eventstore.NewEvent{
+		ID: r.id.Bytes, Type: r.kind, Data: r.data, Metadata: eventstore.Metadata{AccountID: r.account.Bytes},
+	}
+	if event.Data == nil && p.archive != nil {
+		data, err := p.archive.Payload(ctx, eventstore.Position(r.position))
+		if err != nil {
+			return nil, err
+		}
+		event.Data = data
+	}
+	return p.codec.Disclose(ctx, event)
+}
