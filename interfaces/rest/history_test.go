@@ -32,8 +32,8 @@ func longHistory(t *testing.T, events, line int, change ...func(*rest.Config)) (
 	return c, s
 }
 
-// export opens a stream of lines, which the test closes.
-func (c client) export(path string) *http.Response {
+// export opens a stream of lines, which is closed with the test.
+func (c client) export(path string) (status int, content io.ReadCloser) {
 	c.t.Helper()
 	r, err := http.NewRequest("GET", c.url+path, nil)
 	require.NoError(c.t, err)
@@ -41,17 +41,16 @@ func (c client) export(path string) *http.Response {
 	response, err := http.DefaultClient.Do(r)
 	require.NoError(c.t, err)
 	c.t.Cleanup(func() { _ = response.Body.Close() })
-	return response
+	return response.StatusCode, response.Body
 }
 
 // It runs alone: others would use memory meanwhile.
 func TestAnExportOfEverythingHoldsLittle(t *testing.T) {
 	c, s := longHistory(t, 20_000, 5_000)
 	head := s.Head(t)
-	response := c.export("/api/audit?order=asc")
-	require.Equal(t, 200, response.StatusCode)
-	require.Equal(t, "application/x-ndjson", response.Header.Get("Content-Type"))
-	lines := bufio.NewScanner(response.Body)
+	status, content := c.export("/api/audit?order=asc")
+	require.Equal(t, 200, status)
+	lines := bufio.NewScanner(content)
 	lines.Buffer(nil, 1<<20)
 	require.True(t, lines.Scan())
 
@@ -108,10 +107,10 @@ func TestAnExportEndsWhenItsReaderIsGone(t *testing.T) {
 	t.Parallel()
 	access := &accessLog{}
 	c, _ := longHistory(t, 10_000, 5_000, func(config *rest.Config) { config.Logger = slog.New(slog.NewJSONHandler(access, nil)) })
-	response := c.export("/api/audit")
-	_, err := io.ReadFull(response.Body, make([]byte, 1<<20))
+	_, content := c.export("/api/audit")
+	_, err := io.ReadFull(content, make([]byte, 1<<20))
 	require.NoError(t, err)
-	require.NoError(t, response.Body.Close())
+	require.NoError(t, content.Close())
 	require.Eventually(t, func() bool { return access.find("/api/audit") != "" }, 20*time.Second, 10*time.Millisecond)
 	var entry struct{ Bytes int }
 	require.NoError(t, json.Unmarshal([]byte(access.find("/api/audit")), &entry))
@@ -128,14 +127,15 @@ func TestAnExportThatFailsIsNeverTakenForComplete(t *testing.T) {
 		select moved.position, gen_random_uuid(), 1, gen_random_uuid(), 'function.deleted', 1, account_id, 'system', recorded_at, '', '\x07'
 		from events, moved where events.position = moved.position - 1`)
 	require.NoError(t, err)
-	response := c.export("/api/audit?order=asc")
-	require.Equal(t, 200, response.StatusCode)
-	content, err := io.ReadAll(response.Body)
+	status, content := c.export("/api/audit?order=asc")
+	require.Equal(t, 200, status)
+	part, err := io.ReadAll(content)
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-	require.NotEmpty(t, content)
+	require.NotEmpty(t, part)
 
 	// Before anything was sent there is an answer to give.
-	require.Equal(t, 500, c.export("/api/audit").StatusCode)
+	status, _ = c.export("/api/audit")
+	require.Equal(t, 500, status)
 }
 
 func TestWhoAsksForTheHeadOfAnExportGetsNoBody(t *testing.T) {
