@@ -1,16 +1,13 @@
 -- +goose Up
 
 -- The files of the archive, see eventstore/archive. A row is made before its file is; the file is whole and durable when
--- its hash stands here, and what it holds has left the log when stripped_at does.
+-- there is the fact, and what it holds has left the log when there is stripped_at.
 create table archives (
-    file          text        not null primary key,
-    from_position bigint      not null,
-    to_position   bigint      not null,             -- included, as in the file's name
-    events        bigint,
-    bytes         bigint,
-    sha256        bytea,
-    complete      boolean     not null default false, -- nothing that can be archived is left in the partition
-    begun_at      timestamptz not null default now(),
+    file          text    not null primary key,
+    from_position bigint  not null,
+    to_position   bigint  not null, -- included, as in the file's name
+    complete      boolean not null, -- with this file, nothing is left in the partition that could be archived
+    fact          json,             -- the content of its log.archived
     stripped_at   timestamptz
 );
 
