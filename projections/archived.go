@@ -1,6 +1,10 @@
 package projections
 
-import "github.com/voltrun/voltrun/domain"
+import (
+	"github.com/google/uuid"
+
+	"github.com/voltrun/voltrun/domain"
+)
 
 var logLine = domain.ExecutionLogLine{}.EventType()
 
@@ -14,7 +18,8 @@ func sweepExecutions(r Recorded) []Statement {
 	if !ok {
 		return nil
 	}
-	args := []any{e.From, e.To, e.Accounts, e.Except}
+	// A nil slice is null, which is equal to nothing and different from nothing.
+	args := []any{e.From, e.To, append([]uuid.UUID{}, e.Accounts...), append([]uuid.UUID{}, e.Except...)}
 	return []Statement{
 		{"update executions x set logs_archived = true where " + ofArchived +
 			" and id in (select execution_id from execution_logs where position between $1 and $2)", args},
