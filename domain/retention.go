@@ -4,9 +4,13 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 )
+
+// Day is the day that retentions count.
+const Day = 24 * time.Hour
 
 // The shortest and the longest retention, in days.
 const (

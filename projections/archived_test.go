@@ -34,7 +34,7 @@ func TestWhatIsArchivedIsGoneFromTheReadModelsHoweverTheyWereBuilt(t *testing.T)
 	recent := f.run(t, other, function[other], "1", done("1"), "one")
 	f.caughtUp(t)
 	archiver := archive.NewArchiver(f.store, f.codec, archive.Config{
-		Dir: t.TempDir(), Retention: domain.Retention{"execution.log_line": 30}, Logger: slog.New(slog.DiscardHandler),
+		Dir: t.TempDir(), Retention: map[string]time.Duration{"execution.log_line": 30 * domain.Day}, Logger: slog.New(slog.DiscardHandler),
 		Now: func() time.Time { return time.Now().AddDate(0, 0, 31) },
 	})
 	require.NoError(t, archiver.Run(t.Context(), func(domain.LogArchived) {}))

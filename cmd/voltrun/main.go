@@ -36,7 +36,11 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+<<<<<<< HEAD
 	cmd.AddCommand(serveCommand(), demoCommand(), replayCommand(), auditCommand(), projectionsCommand())
+=======
+	cmd.AddCommand(serveCommand(), demoCommand(), replayCommand(), projectionsCommand(), archiveCommand())
+>>>>>>> 1db01ba (Archive from the command line)
 	return cmd
 }
 

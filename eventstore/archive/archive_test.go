@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/eventstore"
 )
 
@@ -20,7 +19,7 @@ func archived(t *testing.T) (fixture, []eventstore.Event) {
 	f := newFixture(t, partition)
 	f.fill(t, 1500, f.register(t, 0))
 	before := f.events(t)
-	require.NoError(t, f.archiver(31, domain.Retention{lines: 30}).Run(t.Context(), ignore))
+	require.NoError(t, f.archiver(31, month).Run(t.Context(), ignore))
 	return f, before
 }
 
@@ -73,7 +72,7 @@ func TestAFileThatIsArchivedWhileTheArchiveIsReadIsFound(t *testing.T) {
 	payload, err := a.Payload(t.Context(), partition+5)
 	require.NoError(t, err)
 	require.Nil(t, payload)
-	require.NoError(t, f.archiver(31, domain.Retention{lines: 30}).Run(t.Context(), ignore))
+	require.NoError(t, f.archiver(31, month).Run(t.Context(), ignore))
 	require.Eventually(t, func() bool {
 		payload, err := a.Payload(t.Context(), partition+5)
 		return err == nil && payload != nil

@@ -31,9 +31,9 @@ var ErrBusy = errors.New("another archive run is at work on this log; wait until
 
 // Config says what an Archiver does.
 type Config struct {
-	Dir       string           // where the files are; it is made when it is not there
-	Retention domain.Retention // the operator's, for accounts that have none of their own
-	Now       func() time.Time // nil means time.Now
+	Dir       string                   // where the files are; it is made when it is not there
+	Retention map[string]time.Duration // the operator's, by kind of event, for accounts that have none of their own
+	Now       func() time.Time         // nil means time.Now
 	Logger    *slog.Logger
 }
 
@@ -44,7 +44,7 @@ type Archiver struct {
 	store     *postgres.Store
 	codec     *eventstore.Codec
 	dir       string
-	retention domain.Retention
+	retention map[string]time.Duration
 	now       func() time.Time
 	logger    *slog.Logger
 	step      func(name string) // called between steps; does nothing but in tests

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -24,7 +25,7 @@ func TestOldLinesOfClosedPartitionsMoveToFilesAndAllElseStays(t *testing.T) {
 	f.fill(t, 2500, account)
 	before := f.events(t)
 	var facts []domain.LogArchived
-	require.NoError(t, f.archiver(31, domain.Retention{lines: 30}).Run(t.Context(), func(e domain.LogArchived) { facts = append(facts, e) }))
+	require.NoError(t, f.archiver(31, month).Run(t.Context(), func(e domain.LogArchived) { facts = append(facts, e) }))
 
 	require.Equal(t, []string{"events-1-1000-1.ndjson.gz", "events-1001-2000-1.ndjson.gz"}, f.files(t))
 	require.Len(t, facts, 2)
@@ -44,7 +45,7 @@ func TestOldLinesOfClosedPartitionsMoveToFilesAndAllElseStays(t *testing.T) {
 		require.Empty(t, facts[i].Accounts, "of all")
 		require.Empty(t, facts[i].Except)
 	}
-	require.NoError(t, f.archiver(31, domain.Retention{lines: 30}).Run(t.Context(), ignore))
+	require.NoError(t, f.archiver(31, month).Run(t.Context(), ignore))
 	require.Len(t, f.files(t), 2, "nothing is due twice")
 	require.Len(t, f.events(t), len(before)+2)
 }
@@ -56,7 +57,7 @@ func TestAFileIsReadWithOrdinaryTools(t *testing.T) {
 	f.fill(t, 1500, f.register(t, 0))
 	before := f.events(t)
 	var fact domain.LogArchived
-	require.NoError(t, f.archiver(31, domain.Retention{lines: 30}).Run(t.Context(), func(e domain.LogArchived) { fact = e }))
+	require.NoError(t, f.archiver(31, month).Run(t.Context(), func(e domain.LogArchived) { fact = e }))
 	file := filepath.Join(f.dir, fact.File)
 	sum, err := exec.Command("sha256sum", file).Output()
 	require.NoError(t, err)
@@ -88,15 +89,15 @@ func TestAnAccountsOwnRetentionComesBeforeTheOperators(t *testing.T) {
 	var last domain.LogArchived
 	for _, step := range []struct {
 		days     int
-		operator domain.Retention
+		operator map[string]time.Duration
 		left     map[uuid.UUID]bool
 		want     domain.LogArchived
 	}{
-		{6, domain.Retention{lines: 30}, map[uuid.UUID]bool{short: true, usual: true, long: true}, domain.LogArchived{}},
+		{6, month, map[uuid.UUID]bool{short: true, usual: true, long: true}, domain.LogArchived{}},
 		{8, nil, map[uuid.UUID]bool{usual: true, long: true}, domain.LogArchived{Accounts: []uuid.UUID{short}}},
 		{31, nil, map[uuid.UUID]bool{usual: true, long: true}, domain.LogArchived{Accounts: []uuid.UUID{short}}},
-		{31, domain.Retention{lines: 30}, map[uuid.UUID]bool{long: true}, domain.LogArchived{Accounts: []uuid.UUID{usual}}},
-		{91, domain.Retention{lines: 30}, map[uuid.UUID]bool{}, domain.LogArchived{}},
+		{31, month, map[uuid.UUID]bool{long: true}, domain.LogArchived{Accounts: []uuid.UUID{usual}}},
+		{91, month, map[uuid.UUID]bool{}, domain.LogArchived{}},
 	} {
 		require.NoError(t, f.archiver(step.days, step.operator).Run(t.Context(), func(e domain.LogArchived) {
 			last = domain.LogArchived{Accounts: e.Accounts, Except: e.Except}
@@ -113,7 +114,7 @@ func TestTheShorterListTellsWhoseLinesMoved(t *testing.T) {
 	f := newFixture(t, partition)
 	keeps := f.register(t, 90)
 	f.fill(t, 1500, f.register(t, 0), f.register(t, 0), keeps, f.register(t, 0))
-	require.NoError(t, f.archiver(31, domain.Retention{lines: 30}).Run(t.Context(), func(e domain.LogArchived) {
+	require.NoError(t, f.archiver(31, month).Run(t.Context(), func(e domain.LogArchived) {
 		require.Equal(t, []uuid.UUID{keeps}, e.Except)
 		require.Empty(t, e.Accounts)
 	}))
@@ -148,7 +149,7 @@ func TestAFileOfAnotherLogIsNotOverwritten(t *testing.T) {
 	require.NoError(t, os.MkdirAll(f.dir, 0o700))
 	theirs := filepath.Join(f.dir, "events-1-1000-1.ndjson.gz")
 	require.NoError(t, os.WriteFile(theirs, []byte("theirs"), 0o600))
-	require.NoError(t, f.archiver(31, domain.Retention{lines: 30}).Run(t.Context(), ignore))
+	require.NoError(t, f.archiver(31, month).Run(t.Context(), ignore))
 	content, err := os.ReadFile(theirs)
 	require.NoError(t, err)
 	require.Equal(t, "theirs", string(content))
@@ -173,7 +174,7 @@ func TestAFileThatWasAlteredBeforeThePayloadsLeftKeepsThemInTheLog(t *testing.T)
 			f := newFixture(t, partition)
 			f.fill(t, 1500, f.register(t, 0))
 			before := f.events(t)
-			a := f.archiver(31, domain.Retention{lines: 30})
+			a := f.archiver(31, month)
 			a.step = func(step string) {
 				if step == "told" {
 					alter(t, filepath.Join(f.dir, "events-1-1000-1.ndjson.gz"))
@@ -181,7 +182,7 @@ func TestAFileThatWasAlteredBeforeThePayloadsLeftKeepsThemInTheLog(t *testing.T)
 			}
 			require.Error(t, a.Run(t.Context(), ignore))
 			require.Equal(t, before, f.events(t)[:len(before)])
-			require.Error(t, f.archiver(31, domain.Retention{lines: 30}).Run(t.Context(), ignore), "until the file is back")
+			require.Error(t, f.archiver(31, month).Run(t.Context(), ignore), "until the file is back")
 			require.Equal(t, before, f.events(t)[:len(before)])
 		})
 	}
@@ -195,7 +196,7 @@ func TestAnErasedAccountsPayloadsAreArchivedAsTheyAre(t *testing.T) {
 	before := f.events(t)
 	require.NoError(t, f.store.Erase(context.Background(), account))
 	again := openFixture(t, f.dsn, f.dir, partition) // without the key in its memory
-	require.NoError(t, again.archiver(31, domain.Retention{lines: 30}).Run(t.Context(), ignore))
+	require.NoError(t, again.archiver(31, month).Run(t.Context(), ignore))
 	require.Positive(t, again.requireWhole(t, before))
 	for _, e := range again.events(t) {
 		fact, err := again.codec.Decode(t.Context(), e.NewEvent)

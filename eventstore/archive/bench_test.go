@@ -44,7 +44,7 @@ func BenchmarkArchive(b *testing.B) {
 			}
 		})
 		var fact domain.LogArchived
-		require.NoError(b, f.archiver(31, domain.Retention{lines: 30}).Run(b.Context(), func(e domain.LogArchived) { fact = e }))
+		require.NoError(b, f.archiver(31, month).Run(b.Context(), func(e domain.LogArchived) { fact = e }))
 		took := time.Since(began)
 		stop()
 		appender.Wait()

@@ -33,7 +33,7 @@ func runAsArchiver(job []string) {
 	ctx := context.Background()
 	store, err := openStore(ctx, job[0], partition)
 	if err == nil {
-		a := fixture{store: store, codec: storetest.Codec(store), dir: job[1]}.archiver(31, domain.Retention{lines: 30})
+		a := fixture{store: store, codec: storetest.Codec(store), dir: job[1]}.archiver(31, month)
 		a.step = func(name string) {
 			if name == job[2] {
 				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -67,7 +67,7 @@ func killed(cmd *exec.Cmd) bool {
 // requireDone lets an archiver run to its end and wants everything that was due in the archive, and nothing else there.
 func (f fixture) requireDone(t *testing.T, before []eventstore.Event) {
 	t.Helper()
-	require.NoError(t, f.archiver(31, domain.Retention{lines: 30}).Run(t.Context(), ignore))
+	require.NoError(t, f.archiver(31, month).Run(t.Context(), ignore))
 	due := 0
 	for _, e := range before[:2*partition] {
 		if e.Type == lines {

@@ -34,7 +34,7 @@ func (a *Archiver) Due(ctx context.Context) ([]Due, error) {
 	}
 	var due []Due
 	for _, p := range closed {
-		if complete[int64(p.From)] || a.age(p) < domain.MinRetentionDays*day {
+		if complete[int64(p.From)] {
 			continue
 		}
 		d, err := a.dueIn(ctx, p)
@@ -47,10 +47,6 @@ func (a *Archiver) Due(ctx context.Context) ([]Due, error) {
 	}
 	return due, nil
 }
-
-const day = 24 * time.Hour
-
-func (a *Archiver) age(p postgres.Partition) time.Duration { return a.now().Sub(p.Newest) }
 
 // complete are the partitions, by their first position, in which nothing is left to be archived: that stays so.
 func (a *Archiver) complete(ctx context.Context) (map[int64]bool, error) {
@@ -114,12 +110,13 @@ func (a *Archiver) passed(ctx context.Context, accountID uuid.UUID, p postgres.P
 		}
 		account = account.Evolve(event)
 	}
+	age := a.now().Sub(p.Newest)
 	for _, kind := range domain.ArchivableKinds() {
-		days, ok := account.Retention[kind]
-		if !ok {
-			days, ok = a.retention[kind]
+		stays, ok := a.retention[kind]
+		if days, own := account.Retention[kind]; own {
+			stays, ok = time.Duration(days)*domain.Day, true
 		}
-		if !ok || a.age(p) < time.Duration(days)*day {
+		if !ok || age < stays {
 			return false, nil
 		}
 	}

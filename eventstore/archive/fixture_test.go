@@ -52,14 +52,17 @@ func openStore(ctx context.Context, dsn string, partition int64) (*postgres.Stor
 }
 
 // archiver is one that runs so many days later.
-func (f fixture) archiver(days int, retention domain.Retention) *Archiver {
+func (f fixture) archiver(days int, retention map[string]time.Duration) *Archiver {
 	return NewArchiver(f.store, f.codec, Config{
 		Dir: f.dir, Retention: retention, Logger: slog.New(slog.DiscardHandler),
 		Now: func() time.Time { return time.Now().AddDate(0, 0, days) },
 	})
 }
 
-var lines = domain.ExecutionLogLine{}.EventType()
+var (
+	lines = domain.ExecutionLogLine{}.EventType()
+	month = map[string]time.Duration{lines: 30 * domain.Day}
+)
 
 func (f fixture) append(t testing.TB, stream, account uuid.UUID, facts ...domain.Event) {
 	t.Helper()
