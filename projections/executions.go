@@ -78,6 +78,8 @@ var executionsProjection = &Projection{
 	create index executions_of_function_by_status on executions (function_id, status, created_position desc);
 	create index executions_by_status on executions (account_id, status, created_position desc);
 	create index executions_running on executions (worker_id) where status = 'running';
+	-- Lines leave by their positions, see sweepExecutions. They come in that order, so that this index has next to nothing in it.
+	create index execution_logs_by_position on execution_logs using brin (position);
 	-- A function has one account. Not knowing that, Postgres takes a condition on both for a rare match, and sorts.
 	create statistics executions_of_account (dependencies) on account_id, function_id from executions`,
 	Types: types(domain.ExecutionRequested{}, domain.ExecutionStarted{}, domain.ExecutionLogLine{},

@@ -114,11 +114,15 @@ func (s stripping) stripped() string {
 // build makes the copy. Its rows are frozen from the start: in a partition that came later, transactions which began
 // before the swap would see none of them otherwise.
 func (s stripping) build(ctx context.Context) error {
+	finish, err := s.definitions(ctx)
+	if err != nil {
+		return err
+	}
 	return pgx.BeginFunc(ctx, s.target, func(tx pgx.Tx) error {
 		for _, statement := range []string{
 			"drop schema if exists " + strippedSchema + " cascade", "create schema " + strippedSchema,
-			"select set_config('search_path', '" + strippedSchema + ", ' || current_setting('search_path'), true)",
-			fmt.Sprintf("select create_events_table(%d, %d)", s.partition.From, s.partition.To+1),
+			fmt.Sprintf("create table %s (like %s including defaults, constraint in_range check (position >= %d and position <= %d))",
+				s.copied(), s.partition.table(), s.partition.From, s.partition.To),
 		} {
 			if _, err := tx.Exec(ctx, statement); err != nil {
 				return err
@@ -127,12 +131,31 @@ func (s stripping) build(ctx context.Context) error {
 		if err := s.copyRows(ctx); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, fmt.Sprintf("select index_events_table(%d)", s.partition.From))
-		if err == nil {
-			_, err = tx.Exec(ctx, "analyze "+s.copied())
+		for _, statement := range append(finish, "analyze "+s.copied()) {
+			if _, err := tx.Exec(ctx, statement); err != nil {
+				return err
+			}
 		}
-		return err
+		return nil
 	})
+}
+
+// definitions are the statements that give the copy what the partition has: the same indexes, by the same names, and the
+// triggers that are its own. Those of the whole log come with the swap.
+func (s stripping) definitions(ctx context.Context) ([]string, error) {
+	rows, err := s.source.Query(ctx, `
+		select replace(pg_get_indexdef(i.indexrelid), format(' ON %I.%I ', n.nspname, t.relname), ' ON '||$2||' ')
+			|| case when i.indisprimary then format('; alter table %s add primary key using index %I', $2, c.relname) else '' end
+		from pg_class t join pg_namespace n on n.oid = t.relnamespace join pg_index i on i.indrelid = t.oid join pg_class c on c.oid = i.indexrelid
+		where t.oid = $1::text::regclass
+		union all
+		select replace(pg_get_triggerdef(g.oid), format(' ON %I.%I ', n.nspname, t.relname), ' ON '||$2||' ')
+		from pg_class t join pg_namespace n on n.oid = t.relnamespace join pg_trigger g on g.tgrelid = t.oid
+		where t.oid = $1::text::regclass and not g.tgisinternal and g.tgparentid = 0`, s.partition.table(), s.copied())
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 func (s stripping) copied() string { return strippedSchema + "." + s.partition.table() }
@@ -209,6 +232,7 @@ func (s stripping) trySwap(ctx context.Context, tx pgx.Tx, done func(pgx.Tx) err
 		"drop table " + table,
 		"do $$ begin execute format('alter table " + s.copied() + " set schema %I', current_schema()); end $$",
 		fmt.Sprintf("alter table events attach partition %s for values from (%d) to (%d)", table, s.partition.From, s.partition.To+1),
+		"alter table " + table + " drop constraint in_range", // it has spared the attachment a look at the table
 		"drop schema " + strippedSchema,
 	} {
 		round.Queue(statement)
