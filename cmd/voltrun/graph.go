@@ -150,15 +150,9 @@ func newAPI(opened *resources, p apiParts) (*rest.API, error) {
 		return nil, err
 	}
 	api, err := rest.New(rest.Config{
-<<<<<<< HEAD
 		Commands: p.Commands, Idempotency: p.Idempotency, Queries: p.Queries, History: p.History, Live: p.Live, Rebuilds: p.Rebuilds,
-		JWTSecret: secret, DevOrigins: p.Config.DevOrigins, Logger: p.Logger,
+		JWTSecret: secret, Retention: p.Config.Retention, DevOrigins: p.Config.DevOrigins, Logger: p.Logger,
 		FirstAccount: func(ctx context.Context) (uuid.UUID, error) { return projections.FirstAccount(ctx, p.Store) },
-=======
-		Commands: handlers, Idempotency: idempotency, Queries: queries, History: history, Live: live, Rebuilds: rebuilds,
-		JWTSecret: secret, Retention: c.Retention, DevOrigins: c.DevOrigins, Logger: logger,
-		FirstAccount: func(ctx context.Context) (uuid.UUID, error) { return projections.FirstAccount(ctx, store) },
->>>>>>> 1db01ba (Archive from the command line)
 		Health: rest.Health{
 			Version: version, Runtimes: p.Runtimes.Available(), Ping: p.Store.Ping, Head: p.Store.Head, Executions: p.Executor.Slots,
 		},

@@ -36,11 +36,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-<<<<<<< HEAD
-	cmd.AddCommand(serveCommand(), demoCommand(), replayCommand(), auditCommand(), projectionsCommand())
-=======
-	cmd.AddCommand(serveCommand(), demoCommand(), replayCommand(), projectionsCommand(), archiveCommand())
->>>>>>> 1db01ba (Archive from the command line)
+	cmd.AddCommand(serveCommand(), demoCommand(), replayCommand(), auditCommand(), projectionsCommand(), archiveCommand(), exportCommand(), importCommand())
 	return cmd
 }
 
