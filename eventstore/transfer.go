@@ -18,11 +18,12 @@ const (
 
 // HappenedAt is when an event was recorded first. That is before RecordedAt for one that was imported from another log.
 func (e Event) HappenedAt() time.Time {
-	at, err := time.Parse(time.RFC3339Nano, e.Headers[HeaderRecordedAt])
-	if err != nil {
-		return e.RecordedAt
+	if text, imported := e.Headers[HeaderRecordedAt]; imported {
+		if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
+			return at.UTC()
+		}
 	}
-	return at.UTC()
+	return e.RecordedAt
 }
 
 // DataKeySecret is the name of an account's data key in the vault.

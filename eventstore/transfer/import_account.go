@@ -297,29 +297,35 @@ func (i *accountImport) flush(ctx context.Context) error {
 	if !eventstore.IsConflict(err) {
 		return err
 	}
+	missing := writes[:0]
 	for _, w := range writes { // some are here from an import that did not come to its end
-		if _, err = i.log.Append(ctx, w); eventstore.IsConflict(err) {
-			err = i.requireSame(ctx, w)
-		}
+		there, err := i.isThere(ctx, w)
 		if err != nil {
 			return err
 		}
+		if !there {
+			missing = append(missing, w)
+		}
+	}
+	if len(missing) > 0 {
+		_, err = i.log.Append(ctx, missing...)
+		return err
 	}
 	return nil
 }
 
-// requireSame makes sure that a stream that is here already has the events of a write in their place. It may have grown.
-func (i *accountImport) requireSame(ctx context.Context, w eventstore.Write) error {
+// isThere tells whether a stream has the events of a write in their place already. It may have grown since.
+func (i *accountImport) isThere(ctx context.Context, w eventstore.Write) (bool, error) {
 	here, err := i.streamOf(ctx, w.StreamID)
-	if err != nil {
-		return err
+	if err != nil || len(here) == int(w.Expected) {
+		return false, err
 	}
 	for n, e := range w.Events {
 		if at := int(w.Expected) + n; at >= len(here) || here[at].ID != e.ID {
-			return fmt.Errorf("the stream %s is here already, with another history", w.StreamID)
+			return false, fmt.Errorf("the stream %s is here already, with another history", w.StreamID)
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // finish opens the account: its own stream and its email address, and the fact that it was imported, in one append.

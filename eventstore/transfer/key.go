@@ -76,7 +76,7 @@ func (s sealer) open(sealed []byte, belongsTo ...[]byte) ([]byte, error) {
 	if len(sealed) < chacha20poly1305.NonceSizeX {
 		return nil, errAltered
 	}
-	content, err := s.aead.Open(nil, sealed[:chacha20poly1305.NonceSizeX], sealed[chacha20poly1305.NonceSizeX:], slices.Concat(belongsTo...))
+	content, err := s.aead.Open([]byte{}, sealed[:chacha20poly1305.NonceSizeX], sealed[chacha20poly1305.NonceSizeX:], slices.Concat(belongsTo...))
 	if err != nil {
 		return nil, errAltered
 	}
