@@ -44,8 +44,8 @@ type (
 		From     int64       `json:"from"`
 		To       int64       `json:"to"`
 		Types    []string    `json:"types"`
-		Accounts []uuid.UUID `json:"accounts,omitempty"`
-		Except   []uuid.UUID `json:"except,omitempty"`
+		Accounts []uuid.UUID `json:"accounts"`
+		Except   []uuid.UUID `json:"except"`
 		Events   int64       `json:"events"`
 		File     string      `json:"file"`
 		SHA256   string      `json:"sha256"` // of the file, in hex
