@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,6 +45,7 @@ func TestOldLinesAreArchivedWhileTheServerRuns(t *testing.T) {
 	require.FileExists(t, filepath.Join(s.dataDir, "archive", "events-1-1000-1.ndjson.gz"))
 	require.Eventually(t, func() bool { return c.awaitEnd(t, first.ID).LogsArchived }, 30*time.Second, 10*time.Millisecond)
 	require.Empty(t, c.awaitEnd(t, first.ID).Logs)
+	require.Equal(t, 50, strings.Count(s.run(t, "replay", first.ID.String(), "--speed", "0", "--key", c.bearer), "line "), "a replay reads the archive")
 	require.Equal(t, kept.Logs, keeper.awaitEnd(t, kept.ID).Logs, "who wants to keep them longer does")
 	require.Contains(t, s.run(t, "projections", "verify"), "executions")
 	require.Equal(t, first.Logs, c.runToEnd(t, function).Logs, "all goes on")
