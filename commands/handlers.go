@@ -18,6 +18,7 @@ type Handlers struct {
 	RegisterAccount RegisterAccountHandler
 	LogIn           LogInHandler
 	RefreshSession  RefreshSessionHandler
+	SetRetention    SetRetentionHandler
 
 	CreateFunction CreateFunctionHandler
 	UpdateFunction UpdateFunctionHandler
@@ -56,6 +57,7 @@ func newHandlers(j *journal, vault eventstore.Vault, passwords *Passwords, runti
 		RegisterAccount: RegisterAccountHandler{j, vault, passwords},
 		LogIn:           LogInHandler{j, vault, passwords},
 		RefreshSession:  RefreshSessionHandler{j},
+		SetRetention:    SetRetentionHandler{j},
 
 		CreateFunction: CreateFunctionHandler{j, runtimes},
 		UpdateFunction: UpdateFunctionHandler{j},

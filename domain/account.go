@@ -22,6 +22,8 @@ type Account struct {
 	ID    uuid.UUID
 	Email string // as it was written at registration
 	Name  string
+
+	Retention Retention
 }
 
 // EmailReservation is the one place that says whose an email address is: its stream is derived from the address, so
@@ -63,8 +65,11 @@ func (r EmailReservation) Evolve(event Event) EmailReservation {
 
 // Evolve implements State.
 func (a Account) Evolve(event Event) Account {
-	if e, ok := event.(AccountRegistered); ok {
+	switch e := event.(type) {
+	case AccountRegistered:
 		a = Account{ID: e.AccountID, Email: e.Email, Name: e.Name}
+	case RetentionChanged:
+		a.Retention = a.Retention.evolve(e)
 	}
 	return a
 }

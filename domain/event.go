@@ -43,11 +43,12 @@ func Fold[S State[S]](events ...Event) S {
 // Events lists one value of every event type that may stand in the log.
 func Events() []Event {
 	return []Event{
-		EmailReserved{}, AccountRegistered{},
+		EmailReserved{}, AccountRegistered{}, RetentionChanged{}, AccountImported{},
 		SessionStarted{}, SessionRefreshed{}, SessionRevoked{},
 		FunctionCreated{}, FunctionUpdated{}, FunctionDeleted{},
 		ExecutionRequested{}, ExecutionStarted{}, ExecutionLogLine{}, ExecutionCompleted{}, ExecutionFailed{},
 		KeyCreated{}, KeyUsed{}, KeyDeleted{},
 		RequestCarriedOut{},
+		LogArchived{},
 	}
 }

@@ -34,6 +34,8 @@ func samples() []domain.Event {
 	return []domain.Event{
 		domain.EmailReserved{AccountID: account},
 		domain.AccountRegistered{AccountID: account, Email: "ada@example.com", Name: "Ada"},
+		domain.RetentionChanged{Kind: "execution.log_line", Days: &number},
+		domain.AccountImported{Source: "voltrun/7ppzs4c64g", Events: 1200, SHA256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
 		domain.SessionStarted{SessionID: id, AccountID: account, TokenHash: []byte("hash"), ExpiresAt: at},
 		domain.SessionRefreshed{TokenHash: []byte("hash"), ExpiresAt: at},
 		domain.SessionRevoked{Reason: "a refresh token was used twice"},
@@ -57,6 +59,10 @@ func samples() []domain.Event {
 		domain.KeyUsed{KeyID: id, At: at},
 		domain.KeyDeleted{},
 		domain.RequestCarriedOut{Fingerprint: []byte("fingerprint"), At: at},
+		domain.LogArchived{
+			From: 1, To: 1000000, Types: []string{"execution.log_line"}, Except: []uuid.UUID{account}, Events: 700000,
+			File: "events-1-1000000-1.ndjson.gz", SHA256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+		},
 	}
 }
 

@@ -84,6 +84,10 @@ func (k *KeyRing) open(ctx context.Context, e NewEvent) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return openSealed(key, e)
+}
+
+func openSealed(key cipher.AEAD, e NewEvent) ([]byte, error) {
 	if len(e.Data) < 1+chacha20poly1305.NonceSizeX {
 		return nil, ErrUnknownForm
 	}

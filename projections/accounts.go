@@ -17,23 +17,31 @@ type Account struct {
 }
 
 var accountsTable = &Table{Name: "accounts", Columns: []Column{
-	{"id", "uuid"}, {"email", "text"}, {"name", "text"}, {"created_at", "timestamptz"},
+	{"id", "uuid"}, {"email", "text"}, {"name", "text"}, {"created_at", "timestamptz"}, {"log_line_days", "integer"},
 }}
 
 var accountsProjection = &Projection{
-	Name: "accounts", Version: 1, Tables: []*Table{accountsTable},
+	Name: "accounts", Version: 2, Tables: []*Table{accountsTable},
 	DDL: `create table accounts (
-		id         uuid        not null primary key,
-		email      text        not null,
-		name       text        not null,
-		created_at timestamptz not null
+		id            uuid        not null primary key,
+		email         text        not null,
+		name          text        not null,
+		created_at    timestamptz not null,
+		log_line_days integer
 	)`,
-	Types: types(domain.AccountRegistered{}),
-	Fold: func(r Recorded, c *Changes) {
-		if e, ok := r.Fact.(domain.AccountRegistered); ok {
-			c.Insert(accountsTable, e.AccountID, Row{{"email", e.Email}, {"name", e.Name}, {"created_at", r.RecordedAt}})
+	Types: types(domain.AccountRegistered{}, domain.RetentionChanged{}),
+	Fold:  foldAccount,
+}
+
+func foldAccount(r Recorded, c *Changes) {
+	switch e := r.Fact.(type) {
+	case domain.AccountRegistered:
+		c.Insert(accountsTable, e.AccountID, Row{{"email", e.Email}, {"name", e.Name}, {"created_at", r.RecordedAt}})
+	case domain.RetentionChanged:
+		if e.Kind == logLine {
+			c.Update(accountsTable, r.StreamID, Row{{"log_line_days", e.Days}})
 		}
-	},
+	}
 }
 
 // Accounts reads the accounts.
@@ -61,4 +69,15 @@ func FirstAccount(ctx context.Context, log eventstore.Store) (uuid.UUID, error) 
 		}
 	}
 	return uuid.Nil, nil
+}
+
+// Retention is for how many days an account wants the events of a kind to stay in the database; nil: as the operator does.
+type Retention struct {
+	LogLine *int `json:"execution.log_line" db:"log_line_days"`
+}
+
+// Retention returns an account's own retention, or a domain.NotFound error.
+func (a Accounts) Retention(ctx context.Context, id uuid.UUID) (Retention, error) {
+	return one[Retention](ctx, a.db, domain.Errorf(domain.NotFound, "There is no account %s.", id),
+		"select log_line_days from accounts where id = $1", id)
 }

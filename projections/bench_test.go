@@ -221,7 +221,8 @@ func (l benchLog) pureSQL(b *testing.B) {
 				coalesce((min(data->>'memory_used') filter (where type in ('execution.completed', 'execution.failed')))::integer, 0),
 				min(recorded_at) filter (where type = 'execution.requested'),
 				min(recorded_at) filter (where type = 'execution.started'),
-				min(recorded_at) filter (where type in ('execution.completed', 'execution.failed'))
+				min(recorded_at) filter (where type in ('execution.completed', 'execution.failed')),
+				false
 			from plain_events where type in ('execution.requested', 'execution.started', 'execution.completed', 'execution.failed') group by stream_id`,
 		`insert into execution_logs
 			select stream_id, position, data->>'stream', data->>'text', (data->>'at')::timestamptz from plain_events where type = 'execution.log_line'`,

@@ -23,6 +23,7 @@ type Execution struct {
 	ErrorType       *string                `json:"error_type,omitempty" db:"error_type"`
 	Stack           *string                `json:"stack,omitempty" db:"stack"`
 	Logs            string                 `json:"logs" db:"logs"`
+	LogsArchived    bool                   `json:"logs_archived,omitempty" db:"logs_archived"` // some of them are in the archive
 	DurationMS      int64                  `json:"duration_ms" db:"duration_ms"`
 	MemoryMB        int                    `json:"memory_used" db:"memory_used"`
 	StartedAt       *time.Time             `json:"started_at,omitempty" db:"started_at"`
@@ -43,11 +44,11 @@ var executionsTable = &Table{Name: "executions", Columns: []Column{
 	{"function_id", "uuid"}, {"function_version", "integer"}, {"function_name", "text"}, {"runtime", "text"},
 	{"status", "text"}, {"worker_id", "uuid"}, {"input", "bytea"}, {"output", "bytea"},
 	{"error", "text"}, {"error_type", "text"}, {"stack", "text"}, {"duration_ms", "bigint"}, {"memory_used", "integer"},
-	{"created_at", "timestamptz"}, {"started_at", "timestamptz"}, {"completed_at", "timestamptz"},
+	{"created_at", "timestamptz"}, {"started_at", "timestamptz"}, {"completed_at", "timestamptz"}, {"logs_archived", "boolean"},
 }}
 
 var executionsProjection = &Projection{
-	Name: "executions", Version: 2, Tables: []*Table{executionsTable, logsTable},
+	Name: "executions", Version: 3, Tables: []*Table{executionsTable, logsTable},
 	// Input and output are bytea because they may hold \u0000, which Postgres's JSON types refuse.
 	DDL: `create table executions (
 		id               uuid        not null primary key,
@@ -68,7 +69,8 @@ var executionsProjection = &Projection{
 		memory_used      integer     not null,
 		created_at       timestamptz not null,
 		started_at       timestamptz,
-		completed_at     timestamptz
+		completed_at     timestamptz,
+		logs_archived    boolean     not null default false
 	) with (fillfactor = 80);
 	` + logsDDL,
 	Indexes: `create index executions_newest_first on executions (account_id, created_position desc);
@@ -76,11 +78,14 @@ var executionsProjection = &Projection{
 	create index executions_of_function_by_status on executions (function_id, status, created_position desc);
 	create index executions_by_status on executions (account_id, status, created_position desc);
 	create index executions_running on executions (worker_id) where status = 'running';
+	-- Lines leave by their positions, see sweepExecutions. They come in that order, so that this index has next to nothing in it.
+	create index execution_logs_by_position on execution_logs using brin (position);
 	-- A function has one account. Not knowing that, Postgres takes a condition on both for a rare match, and sorts.
 	create statistics executions_of_account (dependencies) on account_id, function_id from executions`,
 	Types: types(domain.ExecutionRequested{}, domain.ExecutionStarted{}, domain.ExecutionLogLine{},
-		domain.ExecutionCompleted{}, domain.ExecutionFailed{}),
-	Fold: foldExecution,
+		domain.ExecutionCompleted{}, domain.ExecutionFailed{}, domain.LogArchived{}),
+	Fold:  foldExecution,
+	Sweep: sweepExecutions,
 }
 
 func foldExecution(r Recorded, c *Changes) {
@@ -89,7 +94,7 @@ func foldExecution(r Recorded, c *Changes) {
 		c.Insert(executionsTable, e.ExecutionID, Row{
 			{"account_id", e.AccountID}, {"created_position", r.Position}, {"function_id", e.FunctionID}, {"function_version", e.FunctionVersion},
 			{"function_name", e.FunctionName}, {"runtime", e.Runtime}, {"status", domain.ExecutionPending}, {"input", []byte(e.Input)},
-			{"duration_ms", 0}, {"memory_used", 0}, {"created_at", r.RecordedAt},
+			{"duration_ms", 0}, {"memory_used", 0}, {"created_at", r.RecordedAt}, {"logs_archived", false},
 		})
 	case domain.ExecutionStarted:
 		c.Update(executionsTable, r.StreamID, Row{
@@ -97,6 +102,8 @@ func foldExecution(r Recorded, c *Changes) {
 		})
 	case domain.ExecutionLogLine:
 		foldLogLine(r, e, c)
+	case domain.Archived:
+		foldArchived(r, e, c)
 	case domain.ExecutionCompleted:
 		c.Update(executionsTable, r.StreamID, Row{
 			{"status", domain.ExecutionSuccess}, {"output", []byte(e.Output)}, {"duration_ms", e.DurationMS}, {"memory_used", e.MemoryMB},
@@ -121,7 +128,7 @@ func nullIfEmpty(s string) any {
 type Executions struct{ tables tables }
 
 const executionColumns = `id, account_id, function_id, function_version, status, input, output, error, error_type, stack, duration_ms,
-	memory_used, created_at, started_at, completed_at, ` + logsColumn + `,
+	memory_used, created_at, started_at, completed_at, logs_archived, ` + logsColumn + `,
 	json_build_object('id', function_id, 'name', function_name, 'runtime', runtime) as function`
 
 var executionListing = listing{

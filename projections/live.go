@@ -76,6 +76,7 @@ func decode(ctx context.Context, codec *eventstore.Codec, event eventstore.Event
 		return Recorded{}, fmt.Errorf("event %d: %w", event.Position, err)
 	}
 	event.Data = nil
+	event.RecordedAt = event.HappenedAt() // what was imported shows its own time
 	return Recorded{Event: event, Fact: fact}, nil
 }
 

@@ -11,7 +11,8 @@ import (
 // ExecutionLogs is what an execution printed, as the API shows it.
 type ExecutionLogs struct {
 	ExecutionID uuid.UUID              `json:"execution_id" db:"execution_id"`
-	Logs        string                 `json:"logs" db:"logs"` // lines in the order in which they were written, each with its newline
+	Logs        string                 `json:"logs" db:"logs"`                             // lines in the order in which they were written, each with its newline
+	Archived    bool                   `json:"logs_archived,omitempty" db:"logs_archived"` // lines that are not here are in the archive
 	Status      domain.ExecutionStatus `json:"status" db:"status"`
 }
 
@@ -51,5 +52,5 @@ func (l Logs) Get(ctx context.Context, accountID, executionID uuid.UUID) (Execut
 		return ExecutionLogs{}, err
 	}
 	return one[ExecutionLogs](ctx, db, noExecution(executionID),
-		"select id as execution_id, "+logsColumn+", status from executions x where id = $1 and account_id = $2", executionID, accountID)
+		"select id as execution_id, "+logsColumn+", logs_archived, status from executions x where id = $1 and account_id = $2", executionID, accountID)
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/postgres"
 	"github.com/voltrun/voltrun/eventstore/proof"
@@ -32,6 +33,9 @@ const environmentHelp = `It is configured by the environment:
   VOLTRUN_MASTER_KEY   wraps the data keys of the accounts, 64 hex digits; without it, one is made and kept in the data folder
   VOLTRUN_PROOF_KEY    signs the heads of the log; without it, one is made and kept in the data folder
   VOLTRUN_PARTITION_EVENTS  how many events a partition of the log has that is made from now on (1000000)
+  VOLTRUN_ARCHIVE      the folder for what "voltrun archive" takes out of the database (archive in the data folder)
+  VOLTRUN_RETENTION_LOG_LINE_DAYS  for how many days what functions print stays in the database at least, for accounts that
+                       have not said so themselves; without it, for ever
   VOLTRUN_SLOTS        how many functions run at once (two for each processor)
   VOLTRUN_DEV_ORIGINS  web origins that may call from elsewhere, separated by commas (http://localhost:3000)
   VOLTRUN_PG_BIN       the folder of the Postgres binaries for the private Postgres
@@ -49,6 +53,8 @@ type config struct {
 	DevOrigins    []string
 	Slots         int   // 0: the executor's default
 	PartitionSize int64 // positions of a partition of the log
+	ArchiveDir    string
+	Retention     domain.Retention // of accounts that have none of their own
 }
 
 // configFromEnvironment reads the configuration and names every variable that is wrong.
@@ -79,7 +85,25 @@ func configFromEnvironment(getenv func(string) string) (config, error) {
 	if partitionErr != nil || c.PartitionSize < minPartitionEvents {
 		partitionErr = fmt.Errorf("VOLTRUN_PARTITION_EVENTS must be a whole number of at least %d, but is %q", minPartitionEvents, getenv("VOLTRUN_PARTITION_EVENTS"))
 	}
-	return c, errors.Join(dataErr, slotsErr, partitionErr, c.check())
+	var archiveErr error
+	if c.ArchiveDir, archiveErr = filepath.Abs(get("VOLTRUN_ARCHIVE", filepath.Join(c.DataDir, "archive"))); archiveErr != nil {
+		archiveErr = fmt.Errorf("VOLTRUN_ARCHIVE: %w", archiveErr)
+	}
+	var retentionErr error
+	c.Retention, retentionErr = parseRetention(get("VOLTRUN_RETENTION_LOG_LINE_DAYS", ""))
+	return c, errors.Join(dataErr, slotsErr, partitionErr, archiveErr, retentionErr, c.check())
+}
+
+func parseRetention(logLineDays string) (domain.Retention, error) {
+	if logLineDays == "" {
+		return nil, nil
+	}
+	days, err := strconv.Atoi(logLineDays)
+	if err != nil || days < domain.MinRetentionDays || days > domain.MaxRetentionDays {
+		return nil, fmt.Errorf("VOLTRUN_RETENTION_LOG_LINE_DAYS must be a number of days from %d to %d, but is %q; leave it out to keep everything",
+			domain.MinRetentionDays, domain.MaxRetentionDays, logLineDays)
+	}
+	return domain.Retention{domain.ExecutionLogLine{}.EventType(): days}, nil
 }
 
 func (c config) check() error {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/eventstore"
+	"github.com/voltrun/voltrun/eventstore/archive"
 	"github.com/voltrun/voltrun/eventstore/postgres"
 	"github.com/voltrun/voltrun/eventstore/proof"
 	"github.com/voltrun/voltrun/interfaces/rest"
@@ -109,8 +110,10 @@ func newQueries(store *postgres.Store) *projections.Queries {
 	return projections.NewQueries(store.Pool())
 }
 
-func newHistory(store *postgres.Store, codec *eventstore.Codec) *projections.History {
-	return projections.NewHistory(store.Pool(), codec, nil)
+func newHistory(opened *resources, c config, store *postgres.Store, codec *eventstore.Codec) *projections.History {
+	archived := archive.Open(store.Pool(), c.ArchiveDir)
+	opened.add("the archive", func(context.Context) error { return archived.Close() })
+	return projections.NewHistory(store.Pool(), codec, archived)
 }
 
 func newExecutor(
@@ -151,7 +154,7 @@ func newAPI(opened *resources, p apiParts) (*rest.API, error) {
 	}
 	api, err := rest.New(rest.Config{
 		Commands: p.Commands, Idempotency: p.Idempotency, Queries: p.Queries, History: p.History, Live: p.Live, Rebuilds: p.Rebuilds,
-		JWTSecret: secret, DevOrigins: p.Config.DevOrigins, Logger: p.Logger,
+		JWTSecret: secret, Retention: p.Config.Retention, DevOrigins: p.Config.DevOrigins, Logger: p.Logger,
 		FirstAccount: func(ctx context.Context) (uuid.UUID, error) { return projections.FirstAccount(ctx, p.Store) },
 		Health: rest.Health{
 			Version: version, Runtimes: p.Runtimes.Available(), Ping: p.Store.Ping, Head: p.Store.Head, Executions: p.Executor.Slots,

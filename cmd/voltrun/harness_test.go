@@ -264,14 +264,15 @@ func (c client) createFunction(t *testing.T, runtime, code string) uuid.UUID {
 }
 
 type execution struct {
-	ID         uuid.UUID
-	Status     domain.ExecutionStatus
-	Output     json.RawMessage
-	Error      string
-	ErrorType  string `json:"error_type"`
-	Logs       string
-	DurationMS int64 `json:"duration_ms"`
-	MemoryUsed int   `json:"memory_used"`
+	ID           uuid.UUID
+	Status       domain.ExecutionStatus
+	Output       json.RawMessage
+	Error        string
+	ErrorType    string `json:"error_type"`
+	Logs         string
+	DurationMS   int64 `json:"duration_ms"`
+	LogsArchived bool  `json:"logs_archived"`
+	MemoryUsed   int   `json:"memory_used"`
 }
 
 func (x execution) ended() bool {

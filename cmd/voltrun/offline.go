@@ -22,7 +22,11 @@ func withStore(ctx context.Context, c config, use func(context.Context, *postgre
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	store, err := postgres.Open(ctx, db, uuid.New(), slog.New(slog.DiscardHandler), postgres.PartitionSize(c.PartitionSize))
+	return useStore(ctx, c, db, use)
+}
+
+func useStore(ctx context.Context, c config, dsn string, use func(context.Context, *postgres.Store, *eventstore.Codec) error) error {
+	store, err := postgres.Open(ctx, dsn, uuid.New(), slog.New(slog.DiscardHandler), postgres.PartitionSize(c.PartitionSize))
 	if err != nil {
 		return err
 	}

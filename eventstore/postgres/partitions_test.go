@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -41,25 +42,17 @@ func openSmall(t *testing.T, dsn string, partition int64) *Store {
 	return s
 }
 
-// The first partition has the usual size, whatever is asked for later: the test moves the head near its end.
-func moveHead(t *testing.T, s *Store, position int64) {
-	t.Helper()
-	_, err := s.pool.Exec(t.Context(), "update head set position = $1", position)
-	require.NoError(t, err)
-}
-
 func TestPartitionsAreMadeBeforeTheHeadReachesThem(t *testing.T) {
 	t.Parallel()
 	s := openSmall(t, pgtest.Database(t), 5000)
-	moveHead(t, s, DefaultPartitionSize-3000)
 	stream := uuid.New()
-	for range 20 {
+	for range 40 {
 		_, err := s.Append(t.Context(), write(stream, 700))
 		require.NoError(t, err)
 	}
 	head, err := s.Head(t.Context())
 	require.NoError(t, err)
-	require.EqualValues(t, DefaultPartitionSize-3000+14_000, head)
+	require.EqualValues(t, 28_000, head)
 	var upto eventstore.Position
 	require.NoError(t, s.pool.QueryRow(t.Context(), "select max(upto_position) from partitions").Scan(&upto))
 	require.Greater(t, upto, head+leastAhead)
@@ -70,19 +63,67 @@ func TestPartitionsAreMadeBeforeTheHeadReachesThem(t *testing.T) {
 		require.Equal(t, next, event.Version, "a stream is read over its partitions in order")
 		next++
 	}
-	require.Equal(t, 14_001, next)
+	require.Equal(t, 28_001, next)
+	closed, err := s.ClosedPartitions(t.Context())
+	require.NoError(t, err)
+	require.Len(t, closed, 5)
+	require.EqualValues(t, 5001, closed[1].From)
+	require.EqualValues(t, 10_000, closed[1].To)
+	require.False(t, closed[1].Newest.Before(closed[0].Newest))
+}
+
+func TestALogWithoutEventsGetsTheSizeThatIsAskedForFromItsFirstPartitionOn(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	size := func(s *Store) (upto int64) {
+		require.NoError(t, s.pool.QueryRow(t.Context(), "select upto_position from partitions where from_position = 1").Scan(&upto))
+		return upto - 1
+	}
+	require.EqualValues(t, 7000, size(openSmall(t, dsn, 7000)))
+	s := openSmall(t, dsn, 5000)
+	require.EqualValues(t, 5000, size(s))
+	_, err := s.Append(t.Context(), write(uuid.New(), 1))
+	require.NoError(t, err)
+	require.EqualValues(t, 5000, size(openSmall(t, dsn, 9000)), "a partition with events stays")
+}
+
+// Somebody holds a lock on the log that keeps partitions from being made, such as ANALYZE does for minutes.
+func TestAppendsDoNotWaitForAPartitionThatIsNotUrgent(t *testing.T) {
+	t.Parallel()
+	s := openSmall(t, pgtest.Database(t), 100_000)
+	_, err := s.Append(t.Context(), write(uuid.New(), 1))
+	require.NoError(t, err)
+	locked, err := s.pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = locked.Exec(t.Context(), "lock table only events in share update exclusive mode")
+	require.NoError(t, err)
+	for range 60 {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		_, err := s.Append(ctx, write(uuid.New(), 1000))
+		cancel()
+		require.NoError(t, err)
+	}
+	made := func() (n int) {
+		require.NoError(t, s.pool.QueryRow(t.Context(), "select count(*) from partitions").Scan(&n))
+		return n
+	}
+	require.Equal(t, 1, made())
+	require.NoError(t, locked.Rollback(t.Context()))
+	require.Eventually(t, func() bool {
+		_, err := s.Append(t.Context(), write(uuid.New(), 1))
+		return err == nil && made() == 2
+	}, 2*partitionRetry, 50*time.Millisecond)
 }
 
 func TestAStreamIsNotLookedForInPartitionsFromBeforeIt(t *testing.T) {
 	t.Parallel()
-	dsn := pgtest.Database(t)
-	s := openSmall(t, dsn, 5000)
-	_, err := s.Append(t.Context(), write(uuid.New(), 3))
-	require.NoError(t, err)
-	moveHead(t, s, DefaultPartitionSize+14_000)
-	s = openSmall(t, dsn, 5000) // makes what the head needs
+	s := openSmall(t, pgtest.Database(t), 5000)
+	for range 14 {
+		_, err := s.Append(t.Context(), write(uuid.New(), 1000))
+		require.NoError(t, err)
+	}
 	stream := uuid.New()
-	_, err = s.Append(t.Context(), write(stream, 3))
+	_, err := s.Append(t.Context(), write(stream, 3))
 	require.NoError(t, err)
 	rows, err := s.pool.Query(t.Context(), "explain (analyze, costs off, timing off, summary off) "+streamQuery, readPage, inlineBytes, stream, 0)
 	require.NoError(t, err)
@@ -97,7 +138,7 @@ func TestAStreamIsNotLookedForInPartitionsFromBeforeIt(t *testing.T) {
 	require.NotEmpty(t, looked)
 	for _, line := range looked {
 		require.NotContains(t, line, "events_1 ")
-		require.NotContains(t, line, "events_1000001 ")
+		require.NotContains(t, line, "events_5001 ")
 	}
 }
 
@@ -106,7 +147,6 @@ func TestProcessesMakePartitionsForEachOther(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	a, b := openSmall(t, dsn, 2000), openSmall(t, dsn, 2000)
-	moveHead(t, a, DefaultPartitionSize-1000)
 	failed := make(chan error, 8)
 	for i := range cap(failed) {
 		s := []*Store{a, b}[i%2]

@@ -56,6 +56,10 @@ func Open(ctx context.Context, dsn string, processID uuid.UUID, logger *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
+	if err := fitEmptyLog(ctx, pool, chosen.partitionSize); err != nil {
+		pool.Close()
+		return nil, err
+	}
 	session, err := startSession(ctx, config.ConnConfig, processID, logger)
 	if err != nil {
 		pool.Close()

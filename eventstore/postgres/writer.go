@@ -62,7 +62,8 @@ type writer struct {
 	logger    *slog.Logger
 
 	partitionSize   int64
-	partitionedUpto int64 // the first position without a partition, as far as is known
+	partitionedUpto int64     // the first position without a partition, as far as is known; 0 when it is not
+	partitionAgain  time.Time // when it is tried again to make one that is not urgent
 
 	queue    chan *request
 	deferred []*request    // kept for the next batch: an append to a stream that the current batch touches

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/voltrun/voltrun/commands"
+	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/projections"
 )
 
@@ -37,8 +38,9 @@ type Config struct {
 	// FirstAccount is the account that was registered first, whose holder is the operator; nil when there is none.
 	FirstAccount func(context.Context) (uuid.UUID, error)
 
-	JWTSecret  []byte   // signs access tokens; at least MinSecretBytes
-	DevOrigins []string // web origins other than our own that may call; nil means DefaultDevOrigin
+	Retention  domain.Retention // the operator's, of accounts that have none of their own
+	JWTSecret  []byte           // signs access tokens; at least MinSecretBytes
+	DevOrigins []string         // web origins other than our own that may call; nil means DefaultDevOrigin
 	Logger     *slog.Logger
 	Now        func() time.Time // nil means time.Now
 }
@@ -53,6 +55,7 @@ type API struct {
 	rebuilds    *projections.Rebuilds
 	health      Health
 	proof       Proof
+	retention   domain.Retention
 	operator    *operator
 	tokens      *tokens
 	keyUses     *keyUses
@@ -86,7 +89,7 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		handlers: c.Commands, idempotency: c.Idempotency, queries: c.Queries, history: c.History, live: c.Live, rebuilds: c.Rebuilds,
-		health: c.Health, proof: c.Proof, now: c.Now, logger: c.Logger, operator: newOperator(c.JWTSecret, c.Now, c.FirstAccount),
+		health: c.Health, proof: c.Proof, retention: c.Retention, now: c.Now, logger: c.Logger, operator: newOperator(c.JWTSecret, c.Now, c.FirstAccount),
 		tokens: newTokens(c.JWTSecret, c.Now), keyUses: startKeyUses(c.Commands.NoteKeyUse.Handle, c.Now, c.Logger),
 	}
 	a.handler = a.identify(a.observe(secure(allowOrigins(c.DevOrigins, a.router()))))

@@ -19,8 +19,8 @@ import (
 const maxWrongFields = 20
 
 // decodeObject fills the struct that target points to from a body, which must be one JSON object. Each of its members
-// must be a field of the struct, by the exact name in the json tag, given once and of the field's type; null is no
-// value. The error is a domain.Invalid one and names every member that is wrong. Fields without a member stay as they
+// must be a field of the struct, by the exact name in the json tag, given once and of the field's type; null is a value
+// for a pointer to a pointer only, which then points to nil. The error is a domain.Invalid one and names every member that is wrong. Fields without a member stay as they
 // are.
 //
 // Fields may be strings, ints, time.Times, pointers to these, and json.RawMessages, which take any value unread.
@@ -101,6 +101,10 @@ func assign(field reflect.Value, value json.RawMessage) (problem string) {
 	}
 	if field.Kind() == reflect.Pointer {
 		element := reflect.New(field.Type().Elem())
+		if element.Elem().Kind() == reflect.Pointer && kindOf(value) == "null" {
+			field.Set(element)
+			return ""
+		}
 		problem = assign(element.Elem(), value)
 		if problem == "" {
 			field.Set(element)

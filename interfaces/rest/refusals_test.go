@@ -99,6 +99,8 @@ func wrongValues(r target, field string) []string {
 	switch {
 	case field == "input": // may be anything
 		return []string{strings.Repeat("[", 101) + strings.Repeat("]", 101)}
+	case field == "execution.log_line": // null is a value here
+		return []string{`"128"`, "1.5", "1e99", "99999999999999999999", "true", "[]", "{}"}
 	case slices.Contains(r.ints, field):
 		return []string{`"128"`, "1.5", "1e99", "1e2", "128.0", "99999999999999999999", "true", "null", "[]", "{}"}
 	}

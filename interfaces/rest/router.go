@@ -51,6 +51,9 @@ func (a *API) routes() []route {
 		{"POST", "/api/auth/refresh", anyone, smallBody, a.refresh},
 		{"GET", "/api/auth/me", signedIn, noBody, a.me},
 
+		{"GET", "/api/account/retention", signedIn, noBody, a.getRetention},
+		{"PUT", "/api/account/retention", signedIn, smallBody, a.setRetention},
+
 		{"GET", "/api/functions", signedIn, noBody, a.listFunctions},
 		{"POST", "/api/functions", signedIn, functionBody, a.createFunction},
 		{"GET", "/api/functions/{id}", signedIn, noBody, a.getFunction},

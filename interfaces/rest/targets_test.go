@@ -28,6 +28,8 @@ var targets = []target{
 	{"POST /api/auth/login", object{"email": "new@example.com", "password": "secret"}, nil, small},
 	{"POST /api/auth/refresh", object{"refresh_token": "vrr_x"}, nil, small},
 	{"GET /api/auth/me", nil, nil, 0},
+	{"GET /api/account/retention", nil, nil, 0},
+	{"PUT /api/account/retention", object{"execution.log_line": 30}, []string{"execution.log_line"}, small},
 	{"GET /api/functions", nil, nil, 0},
 	{"POST /api/functions", object{"name": "n", "runtime": "nodejs", "code": "c", "description": "d", "entry_point": "index.handler", "memory_mb": 128, "timeout_sec": 30}, []string{"memory_mb", "timeout_sec"}, function},
 	{"GET /api/functions/{id}", nil, nil, 0},

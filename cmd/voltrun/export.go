@@ -1,0 +1,144 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/voltrun/voltrun/commands"
+	"github.com/voltrun/voltrun/eventstore"
+	"github.com/voltrun/voltrun/eventstore/archive"
+	"github.com/voltrun/voltrun/eventstore/postgres"
+	"github.com/voltrun/voltrun/eventstore/transfer"
+)
+
+func exportCommand() *cobra.Command {
+	var account, keyFile string
+	var unfinished bool
+	cmd := &cobra.Command{
+		Use:   "export FILE",
+		Short: "Write the whole log, or one account, into a file that another VoltRun imports",
+		Long: `Write the whole log, or one account with everything that happened to it, into a file that another VoltRun imports.
+
+Everything secret in the file is sealed under a transfer key. It is printed once, or kept in the file of --key-file: take
+it to the other VoltRun by another way than the export.
+
+A whole log has every event with its position and its signed heads, the passwords and keys of all accounts, and what tells
+which files of the archive belong to it; the files themselves have to be copied. Stop the server before you export a log
+that is to go on elsewhere. An account has all its events, those in the archive too.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			config, err := configFromEnvironment(os.Getenv)
+			if err != nil {
+				return err
+			}
+			if unfinished && account == "" {
+				return errors.New("--unfinished is for an account; a whole log takes everything along as it is")
+			}
+			if _, err := os.Stat(args[0]); err == nil {
+				return fmt.Errorf("%s is there already; choose another name or remove it", args[0])
+			}
+			key, isNew, err := exportKey(keyFile)
+			if err != nil {
+				return err
+			}
+			err = withStore(cmd.Context(), config, func(ctx context.Context, store *postgres.Store, codec *eventstore.Codec) error {
+				x := exporter{config, transfer.Source{Store: store, Codec: codec}, key, account, unfinished}
+				return x.run(ctx, args[0], cmd.OutOrStdout())
+			})
+			if err == nil {
+				tellKey(cmd.OutOrStdout(), key, keyFile, isNew)
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&account, "account", "", "the email address or id of the one account to export")
+	cmd.Flags().StringVar(&keyFile, "key-file", "", "the file with the transfer key; a new one is made when it is not there")
+	cmd.Flags().BoolVar(&unfinished, "unfinished", false, "take executions along that have not ended")
+	return cmd
+}
+
+// exporter writes one export.
+type exporter struct {
+	config     config
+	source     transfer.Source
+	key        transfer.Key
+	account    string // empty: the whole log
+	unfinished bool
+}
+
+// run writes the file, which appears under its name when it is whole.
+func (x exporter) run(ctx context.Context, path string, out io.Writer) (err error) {
+	draft, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.draft") // readable by its owner only
+	if err != nil {
+		return fmt.Errorf("make the file: %w", err)
+	}
+	defer os.Remove(draft.Name())
+	defer draft.Close()
+	buffered := bufio.NewWriterSize(draft, 1<<20)
+	done, err := x.write(ctx, buffered)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(buffered.Flush(), draft.Sync(), draft.Close(), os.Rename(draft.Name(), path)); err != nil {
+		return fmt.Errorf("write the file: %w", err)
+	}
+	fmt.Fprintf(out, "%d events exported to %s\n", done.Events, path)
+	fmt.Fprintf(out, "  sha256 of what it holds  %x\n", done.SHA256)
+	if done.Archived > 0 {
+		fmt.Fprintf(out, "  %d payloads are in the archive: copy the files in %s as well\n", done.Archived, x.config.ArchiveDir)
+	}
+	return nil
+}
+
+func (x exporter) write(ctx context.Context, to io.Writer) (transfer.Summary, error) {
+	if x.account == "" {
+		return x.source.ExportLog(ctx, x.key, to)
+	}
+	id, err := uuid.Parse(x.account)
+	if err != nil {
+		if id, err = commands.FindAccount(ctx, x.source.Store, x.source.Codec, x.account); err != nil {
+			return transfer.Summary{}, err
+		}
+	}
+	archived := archive.Open(x.source.Store.Pool(), x.config.ArchiveDir)
+	defer archived.Close()
+	return x.source.ExportAccount(ctx, x.key, id, transfer.AccountOptions{Archive: archived, Unfinished: x.unfinished}, to)
+}
+
+// exportKey reads the transfer key of an export, or makes one.
+func exportKey(file string) (key transfer.Key, isNew bool, err error) {
+	if file == "" {
+		return transfer.NewKey(), true, nil
+	}
+	content, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		key := transfer.NewKey()
+		err := os.WriteFile(file, []byte(key.String()+"\n"), 0o600)
+		return key, true, err
+	}
+	if err != nil {
+		return key, false, fmt.Errorf("read the transfer key: %w", err)
+	}
+	if key, err = transfer.ParseKey(string(content)); err != nil {
+		err = fmt.Errorf("%s: %w", file, err)
+	}
+	return key, false, err
+}
+
+func tellKey(out io.Writer, key transfer.Key, file string, isNew bool) {
+	switch {
+	case file == "":
+		fmt.Fprintf(out, "The transfer key, which the import asks for and which is shown this once:\n  %s\n", key)
+	case isNew:
+		fmt.Fprintf(out, "A new transfer key is in %s.\n", file)
+	}
+}

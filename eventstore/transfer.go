@@ -1,0 +1,69 @@
+package eventstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/crypto/chacha20poly1305"
+)
+
+// The headers of an event that was imported from another log: where it stood there, when it was recorded, and the hash of
+// its leaf in that log's proof. Who imports it further leaves them as they are.
+const (
+	HeaderPosition   = "voltrun.position"
+	HeaderRecordedAt = "voltrun.recorded_at" // RFC 3339
+	HeaderLeaf       = "voltrun.leaf"        // hex; absent when the log had no proof
+)
+
+// HappenedAt is when an event was recorded first. That is before RecordedAt for one that was imported from another log.
+func (e Event) HappenedAt() time.Time {
+	if text, imported := e.Headers[HeaderRecordedAt]; imported {
+		if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
+			return at.UTC()
+		}
+	}
+	return e.RecordedAt
+}
+
+// DataKeySecret is the name of an account's data key in the vault.
+const DataKeySecret = dataKeySecret
+
+// DataKey is the key that an account's payloads are sealed with, out of its wrapping.
+type DataKey [chacha20poly1305.KeySize]byte
+
+// UnwrapDataKey returns the data key in an account's secret of the name DataKeySecret.
+func (c *Codec) UnwrapDataKey(account uuid.UUID, wrapped []byte) (DataKey, error) {
+	key, err := c.keys.unwrapKey(account, wrapped)
+	if err != nil {
+		return DataKey{}, err
+	}
+	return DataKey(key), nil
+}
+
+// WrapDataKey makes the secret of an account from its data key.
+func (c *Codec) WrapDataKey(account uuid.UUID, key DataKey) []byte { return c.keys.wrap(account, key) }
+
+// Open returns the disclosure of an event whose payload is plain or sealed with this key.
+func (k DataKey) Open(e NewEvent) ([]byte, error) {
+	if disclosure, ok := PlainDisclosure(e.Data); ok {
+		return disclosure, nil
+	}
+	if len(e.Data) == 0 || e.Data[0] != formSealed {
+		return nil, ErrUnknownForm
+	}
+	return openSealed(newAEAD(k[:]), e)
+}
+
+// Reseal gives an event the payload with this disclosure: sealed for its account, or plain. Its commitment is the same as
+// wherever the disclosure comes from. It answers ErrErased when the account was erased here.
+func (c *Codec) Reseal(ctx context.Context, e NewEvent, disclosure []byte, plain bool) (NewEvent, error) {
+	e.Commitment = Commit(disclosure)
+	if plain {
+		e.Data = PlainOf(disclosure)
+		return e, nil
+	}
+	var err error
+	e.Data, err = c.keys.seal(ctx, e, disclosure)
+	return e, err
+}

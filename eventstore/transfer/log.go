@@ -1,0 +1,298 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/voltrun/voltrun/eventstore"
+	"github.com/voltrun/voltrun/eventstore/postgres"
+)
+
+// Summary says what was moved.
+type Summary struct {
+	Header
+	Events   int
+	Erased   int    // events whose account was erased: nobody can read them, and their commitments stay
+	Archived int    // events whose payload is in the archive and not in the file
+	SHA256   []byte // of what the file holds
+}
+
+// beside are the tables beside the log that belong to it, as far as this version has them. The read models do not: they are
+// built from the log. clear removes what a server has put there that never had an event.
+var beside = []struct{ table, where, clear string }{
+	{"checkpoints", "consumer not like 'projection.%'", "delete from checkpoints where consumer not like 'projection.%'"},
+	{"archives", "fact is not null", ""},
+	{"tiles", "true", "delete from tiles"},
+	{"heads", "true", "delete from heads where size = 0"},
+}
+
+// Source is a log to be exported.
+type Source struct {
+	Store      *postgres.Store
+	Codec      *eventstore.Codec
+	Name       string   // of the log, for people
+	PublicKeys []string // that its heads are signed with
+}
+
+// header is what an export begins with, in a transaction that sees one state of the log.
+func (s Source) header(ctx context.Context, tx pgx.Tx, of string, key Key) (Header, error) {
+	h := Header{Format: Format, Of: of, ExportedAt: time.Now().UTC().Truncate(time.Second), Source: s.Name, KeyID: key.id(), PublicKeys: s.PublicKeys}
+	err := tx.QueryRow(ctx, "select position, recorded_at from head").Scan(&h.Head, &h.HeadAt)
+	return h, err
+}
+
+var snapshot = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+
+// ExportLog writes the whole log as it stands, with the secrets that make it readable and what belongs to it. Servers may run
+// while it works: it sees one moment. What was archived stays in the archive's files, which have to be copied as well.
+func (s Source) ExportLog(ctx context.Context, key Key, to io.Writer) (Summary, error) {
+	w := newWriter(to, key)
+	var done Summary
+	err := pgx.BeginTxFunc(ctx, s.Store.Pool(), snapshot, func(tx pgx.Tx) (err error) {
+		if done.Header, err = s.header(ctx, tx, wholeLog, key); err != nil {
+			return err
+		}
+		if done.Head == 0 {
+			return errors.New("the log has no events")
+		}
+		if err := w.write(record{Header: &done.Header}); err != nil {
+			return err
+		}
+		if err := s.exportSecrets(ctx, tx, w, "true"); err != nil {
+			return err
+		}
+		if err := exportEvents(ctx, tx, w, &done); err != nil {
+			return err
+		}
+		return exportTables(ctx, tx, w)
+	})
+	if err != nil {
+		return Summary{}, fmt.Errorf("export the log: %w", err)
+	}
+	done.SHA256, err = w.finish()
+	return done, err
+}
+
+// exportSecrets writes rows of the vault.
+func (s Source) exportSecrets(ctx context.Context, tx pgx.Tx, w *writer, where string, args ...any) error {
+	rows, err := tx.Query(ctx, "select owner, name, secret from vault where "+where+" order by owner, name", args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	sealer := w.key.sealer()
+	for rows.Next() {
+		var out secret
+		var content []byte
+		if err := rows.Scan(&out.Owner, &out.Name, &content); err != nil {
+			return err
+		}
+		if out.Name == eventstore.DataKeySecret {
+			unwrapped, err := s.Codec.UnwrapDataKey(out.Owner, content)
+			if err != nil {
+				return err
+			}
+			content = unwrapped[:]
+		}
+		out.Sealed = sealer.seal(content, out.Owner[:], []byte(out.Name))
+		if err := w.write(record{Secret: &out}); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func exportEvents(ctx context.Context, tx pgx.Tx, w *writer, done *Summary) error {
+	rows, err := tx.Query(ctx, "select "+postgres.EventColumns+" from events where position <= $1 order by position", done.Head)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		e, err := postgres.ScanEvent(rows)
+		if err != nil {
+			return err
+		}
+		if e.Data == nil {
+			done.Archived++
+		}
+		done.Events++
+		if err := w.write(record{Event: eventOf(e)}); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func exportTables(ctx context.Context, tx pgx.Tx, w *writer) error {
+	for _, t := range beside {
+		var exists bool
+		if err := tx.QueryRow(ctx, "select to_regclass($1) is not null", t.table).Scan(&exists); err != nil {
+			return err
+		}
+		if !exists {
+			continue
+		}
+		rows, err := tx.Query(ctx, "select row_to_json(t)::text::bytea from "+t.table+" t where "+t.where)
+		if err != nil {
+			return err
+		}
+		var values []byte
+		_, err = pgx.ForEachRow(rows, []any{&values}, func() error {
+			return w.write(record{Row: &row{t.table, values}})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ImportLog writes a whole log into one that has no events: every event as it was, at the same position and with the same
+// commitment, and what belongs to it. Each payload that can be opened is compared with its commitment. Unless the file is
+// whole and as it was exported, nothing changes.
+func ImportLog(ctx context.Context, store *postgres.Store, codec *eventstore.Codec, key Key, from io.Reader) (Summary, error) {
+	r, err := openReader(from, key)
+	if err != nil {
+		return Summary{}, err
+	}
+	if r.header.Of != wholeLog {
+		return Summary{}, errors.New("the file holds one account and not a whole log")
+	}
+	i := logImport{codec: codec, sealer: key.sealer(), keys: map[uuid.UUID]eventstore.DataKey{}, done: Summary{Header: r.header}}
+	c, stop := newCursor(r)
+	defer stop()
+	err = store.FillEmpty(ctx, func(tx pgx.Tx, copyEvents func(func() (*eventstore.Event, error)) error) error {
+		if err := i.secrets(ctx, tx, c); err != nil {
+			return err
+		}
+		if err := copyEvents(func() (*eventstore.Event, error) { return i.event(c) }); err != nil {
+			return err
+		}
+		return i.tables(ctx, tx, c)
+	})
+	if errors.Is(err, postgres.ErrNotEmpty) {
+		return Summary{}, errors.New("the log here has events already; import a whole log into a VoltRun that has none (a new VOLTRUN_DATA or database)")
+	}
+	if err != nil {
+		return Summary{}, fmt.Errorf("nothing was imported: %w", err)
+	}
+	i.done.SHA256 = r.sum
+	return i.done, nil
+}
+
+// logImport writes a whole log into an empty one.
+type logImport struct {
+	codec  *eventstore.Codec
+	sealer sealer
+	keys   map[uuid.UUID]eventstore.DataKey
+	done   Summary
+}
+
+// secrets imports the secrets.
+func (i *logImport) secrets(ctx context.Context, tx pgx.Tx, c *cursor) error {
+	for ; c.record.Secret != nil; c.advance() {
+		s := c.record.Secret
+		content, err := i.sealer.open(s.Sealed, s.Owner[:], []byte(s.Name))
+		if err != nil {
+			return err
+		}
+		if s.Name == eventstore.DataKeySecret {
+			if len(content) != len(eventstore.DataKey{}) {
+				return errAltered
+			}
+			i.keys[s.Owner] = eventstore.DataKey(content)
+			content = i.codec.WrapDataKey(s.Owner, i.keys[s.Owner])
+		}
+		_, err = tx.Exec(ctx, `insert into vault (owner, name, secret) values ($1, $2, $3)
+			on conflict (owner, name) do update set secret = excluded.secret`, s.Owner, s.Name, content)
+		if err != nil {
+			return err
+		}
+	}
+	return c.err
+}
+
+// event returns the next event, nil behind the last one.
+func (i *logImport) event(c *cursor) (*eventstore.Event, error) {
+	if c.record.Event == nil {
+		if c.err == nil && i.done.Events != int(i.done.Head) {
+			return nil, errAltered
+		}
+		return nil, c.err
+	}
+	e := c.record.Event.stored()
+	if err := i.check(e); err != nil {
+		return nil, err
+	}
+	i.done.Events++
+	c.advance()
+	return &e, nil
+}
+
+// check compares what an event says with its commitment, when that can be known.
+func (i *logImport) check(e eventstore.Event) error {
+	key, ok := i.keys[e.AccountID]
+	_, plain := eventstore.PlainDisclosure(e.Data)
+	switch {
+	case e.Data == nil:
+		i.done.Archived++
+		return nil
+	case !ok && !plain:
+		i.done.Erased++
+		return nil
+	}
+	disclosure, err := key.Open(e.NewEvent)
+	if err != nil {
+		return fmt.Errorf("event %d: %w", e.Position, err)
+	}
+	return checkDisclosure(i.codec, e, disclosure)
+}
+
+// checkDisclosure makes sure that a disclosure is the one that was committed to, and that this version understands it.
+func checkDisclosure(codec *eventstore.Codec, e eventstore.Event, disclosure []byte) error {
+	if eventstore.Commit(disclosure) != e.Commitment {
+		return fmt.Errorf("event %d does not say what the log was committed to", e.Position)
+	}
+	if _, err := codec.DecodeContent(e.Type, e.SchemaVersion, eventstore.Content(disclosure)); err != nil {
+		return fmt.Errorf("event %d: %w", e.Position, err)
+	}
+	return nil
+}
+
+// tables imports the rows of the other tables, to the end of the file.
+func (i *logImport) tables(ctx context.Context, tx pgx.Tx, c *cursor) error {
+	for _, t := range beside {
+		if t.clear == "" {
+			continue
+		}
+		if _, err := tx.Exec(ctx, "do $$ begin if to_regclass('"+t.table+"') is not null then "+t.clear+"; end if; end $$"); err != nil {
+			return err
+		}
+	}
+	for ; c.record.Row != nil; c.advance() {
+		if err := importRow(ctx, tx, *c.record.Row); err != nil {
+			return err
+		}
+	}
+	if c.err == nil && c.more {
+		return errAltered // something stands where it does not belong
+	}
+	return c.err
+}
+
+func importRow(ctx context.Context, tx pgx.Tx, r row) error {
+	for _, t := range beside {
+		if t.table == r.Table {
+			_, err := tx.Exec(ctx, "insert into "+t.table+" select * from json_populate_record(null::"+t.table+", $1::json)", string(r.Values))
+			return err
+		}
+	}
+	return fmt.Errorf("this VoltRun has no table %q; import the file with the version that exported it or a newer one", r.Table)
+}
