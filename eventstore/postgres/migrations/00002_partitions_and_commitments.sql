@@ -56,8 +56,9 @@ begin
     execute format('create unique index %I on %I (stream_id, version)', name || '_stream', name);
     -- The way to read an account's history.
     execute format('create index %I on %I (account_id, position)', name || '_account', name);
-    -- The same without the events that executions produce in masses: the way to read its functions, keys and requests.
-    execute format('create index %I on %I (account_id, position) where type <> all (%L::text[])', name || '_milestones', name,
+    -- The same for events of some types, those that executions produce in masses left out. It leads by type: the functions
+    -- that an account had are found by their creations, which must not be looked for among all that it has run.
+    execute format('create index %I on %I (account_id, type, position) where type <> all (%L::text[])', name || '_milestones', name,
         '{execution.started,execution.log_line,execution.completed,execution.failed,key.used}');
     -- The executor's own way. Without it, every wake-up would scan the log lines since the last request.
     execute format('create index %I on %I (position) where type = %L', name || '_requested', name, 'execution.requested');
