@@ -47,12 +47,6 @@ func foldAccount(r Recorded, c *Changes) {
 // Accounts reads the accounts.
 type Accounts struct{ db Querier }
 
-// ByEmail returns the account that has an email address, or a domain.NotFound error.
-func (a Accounts) ByEmail(ctx context.Context, email string) (Account, error) {
-	return one[Account](ctx, a.db, domain.Errorf(domain.NotFound, "There is no account %s.", email),
-		"select id, email, name from accounts where lower(email) = $1", domain.NormalizeEmail(email))
-}
-
 // Get returns an account, or a domain.NotFound error.
 func (a Accounts) Get(ctx context.Context, id uuid.UUID) (Account, error) {
 	return one[Account](ctx, a.db, domain.Errorf(domain.NotFound, "There is no account %s.", id),

@@ -48,6 +48,10 @@ func TestOldLinesAreArchivedWhileTheServerRuns(t *testing.T) {
 	require.Equal(t, 50, strings.Count(s.run(t, "replay", first.ID.String(), "--speed", "0", "--key", c.bearer), "line "), "a replay reads the archive")
 	require.Equal(t, kept.Logs, keeper.awaitEnd(t, kept.ID).Logs, "who wants to keep them longer does")
 	require.Contains(t, s.run(t, "projections", "verify"), "executions")
+	require.Contains(t, s.run(t, "audit", "verify"), "0 are erased and 0 archived", "what is in the archive is checked as well")
+	require.NoError(t, os.Rename(filepath.Join(s.dataDir, "archive"), filepath.Join(s.dataDir, "elsewhere")))
+	require.Regexp(t, `0 are erased and [1-9]\d* archived[^\0]*OK: `, s.run(t, "audit", "verify"), "and the rest without it")
+	require.NoError(t, os.Rename(filepath.Join(s.dataDir, "elsewhere"), filepath.Join(s.dataDir, "archive")))
 	require.Equal(t, first.Logs, c.runToEnd(t, function).Logs, "all goes on")
 }
 

@@ -12,7 +12,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/eventstore"
+	"github.com/voltrun/voltrun/eventstore/archive"
 	"github.com/voltrun/voltrun/eventstore/postgres"
 	"github.com/voltrun/voltrun/eventstore/proof"
 	"github.com/voltrun/voltrun/projections"
@@ -88,8 +90,10 @@ func verifyLog(cmd *cobra.Command, v auditVerification) error {
 	var report *proof.Report
 	progress, ended := verifyProgress(cmd)
 	err = withStore(cmd.Context(), config, func(ctx context.Context, store *postgres.Store, codec *eventstore.Codec) error {
+		archived := archive.Open(store.Pool(), config.ArchiveDir)
+		defer archived.Close()
 		report, err = proof.Verify(ctx, store.Pool(), proof.Verification{
-			Codec: codec, Keys: keys, Witness: filepath.Join(config.DataDir, headsFile), Kept: v.head, Progress: progress,
+			Codec: codec, Archive: archived, Keys: keys, Witness: filepath.Join(config.DataDir, headsFile), Kept: v.head, Progress: progress,
 		})
 		return err
 	})
@@ -194,12 +198,14 @@ func writeBundle(cmd *cobra.Command, b auditBundle, path string) error {
 		return err
 	}
 	err = withStore(cmd.Context(), config, func(ctx context.Context, store *postgres.Store, codec *eventstore.Codec) error {
-		excerpt, err := b.excerpt(ctx, store)
+		excerpt, err := b.excerpt(ctx, store, codec)
 		if err != nil {
 			return err
 		}
+		archived := archive.Open(store.Pool(), config.ArchiveDir)
+		defer archived.Close()
 		return wholeFile(path, func(file io.Writer) error {
-			return proof.NewProver(store.Pool(), codec, nil, key).WriteBundle(ctx, excerpt, file)
+			return proof.NewProver(store.Pool(), codec, archived, key).WriteBundle(ctx, excerpt, file)
 		})
 	})
 	if err == nil {
@@ -208,7 +214,7 @@ func writeBundle(cmd *cobra.Command, b auditBundle, path string) error {
 	return err
 }
 
-func (b auditBundle) excerpt(ctx context.Context, store *postgres.Store) (excerpt proof.Excerpt, err error) {
+func (b auditBundle) excerpt(ctx context.Context, store *postgres.Store, codec *eventstore.Codec) (excerpt proof.Excerpt, err error) {
 	excerpt.Since = b.since
 	if b.execution != "" {
 		if excerpt.Execution, err = uuid.Parse(b.execution); err != nil {
@@ -221,8 +227,7 @@ func (b auditBundle) excerpt(ctx context.Context, store *postgres.Store) (excerp
 	if excerpt.Account, err = uuid.Parse(b.account); err == nil {
 		return excerpt, nil
 	}
-	account, err := projections.NewQueries(store.Pool()).Accounts.ByEmail(ctx, b.account)
-	excerpt.Account = account.ID
+	excerpt.Account, err = commands.FindAccount(ctx, store, codec, b.account)
 	return excerpt, err
 }
 

@@ -159,7 +159,7 @@ func TestWhatIsAskedWronglyOfAnAuditIsToldWhatToDo(t *testing.T) {
 	}{
 		{"--all for the whole log", []string{"audit", "bundle", file}},
 		{"--all for the whole log", []string{"audit", "bundle", file, "--all", "--account", email}},
-		{"There is no account nobody@example.com", []string{"audit", "bundle", file, "--account", "nobody@example.com"}},
+		{"There is no account with the email address nobody@example.com", []string{"audit", "bundle", file, "--account", "nobody@example.com"}},
 		{"There are no such events", []string{"audit", "bundle", file, "--account", uuid.NewString()}},
 		{"is not the id of an execution", []string{"audit", "bundle", file, "--execution", "x"}},
 		{"from must be between 1 and", []string{"audit", "bundle", file, "--all", "--since", "100000"}},

@@ -42,6 +42,7 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer, li
 			openStore,
 			newKeyRing,
 			eventstore.DomainCodec,
+			openArchive,
 
 			// functions
 			runners.DiscoverRuntimes,
@@ -110,9 +111,13 @@ func newQueries(store *postgres.Store) *projections.Queries {
 	return projections.NewQueries(store.Pool())
 }
 
-func newHistory(opened *resources, c config, store *postgres.Store, codec *eventstore.Codec) *projections.History {
+func openArchive(opened *resources, c config, store *postgres.Store) *archive.Archive {
 	archived := archive.Open(store.Pool(), c.ArchiveDir)
 	opened.add("the archive", func(context.Context) error { return archived.Close() })
+	return archived
+}
+
+func newHistory(store *postgres.Store, codec *eventstore.Codec, archived *archive.Archive) *projections.History {
 	return projections.NewHistory(store.Pool(), codec, archived)
 }
 

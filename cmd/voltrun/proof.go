@@ -14,6 +14,7 @@ import (
 	"go.uber.org/fx"
 
 	"github.com/voltrun/voltrun/eventstore"
+	"github.com/voltrun/voltrun/eventstore/archive"
 	"github.com/voltrun/voltrun/eventstore/postgres"
 	"github.com/voltrun/voltrun/eventstore/proof"
 	"github.com/voltrun/voltrun/interfaces/rest"
@@ -62,8 +63,8 @@ func newKeeper(c config, store *postgres.Store, key *proof.Key, logger *slog.Log
 	return proof.NewKeeper(store, key, proof.Witness{Path: filepath.Join(c.DataDir, headsFile)}, logger)
 }
 
-func newProver(store *postgres.Store, codec *eventstore.Codec, key *proof.Key) *proof.Prover {
-	return proof.NewProver(store.Pool(), codec, nil, key)
+func newProver(store *postgres.Store, codec *eventstore.Codec, archived *archive.Archive, key *proof.Key) *proof.Prover {
+	return proof.NewProver(store.Pool(), codec, archived, key)
 }
 
 func startKeeper(lc fx.Lifecycle, keeper *proof.Keeper) {
