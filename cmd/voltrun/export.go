@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -51,7 +52,11 @@ that is to go on elsewhere. An account has all its events, those in the archive 
 				return err
 			}
 			err = withStore(cmd.Context(), config, func(ctx context.Context, store *postgres.Store, codec *eventstore.Codec) error {
-				x := exporter{config, transfer.Source{Store: store, Codec: codec}, key, account, unfinished}
+				source := transfer.Source{Store: store, Codec: codec}
+				if source.Name, source.PublicKeys, err = signers(config); err != nil {
+					return err
+				}
+				x := exporter{config, source, key, account, unfinished}
 				return x.run(ctx, args[0], cmd.OutOrStdout())
 			})
 			if err == nil {
@@ -141,4 +146,17 @@ func tellKey(out io.Writer, key transfer.Key, file string, isNew bool) {
 	case isNew:
 		fmt.Fprintf(out, "A new transfer key is in %s.\n", file)
 	}
+}
+
+// signers are the log's name and the keys that its heads are signed with. A log that no server has signed has none.
+func signers(c config) (name string, keys []string, err error) {
+	if _, err := os.Stat(filepath.Join(c.DataDir, proofKeyFile)); c.ProofKey == "" && errors.Is(err, fs.ErrNotExist) {
+		return "", nil, nil
+	}
+	key, err := readProofKey(c)
+	if err != nil {
+		return "", nil, err
+	}
+	name, _, _ = strings.Cut(key.Public(), "+")
+	return name, key.List(), nil
 }

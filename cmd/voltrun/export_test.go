@@ -68,6 +68,7 @@ func TestAnAccountMovesToAnotherServerThatRuns(t *testing.T) {
 	require.Equal(t, json.RawMessage(`"done"`), there.runToEnd(t, function).Output)
 	require.Equal(t, json.RawMessage(`"done"`), other.runToEnd(t, other.createFunction(t, "nodejs", chatter)).Output)
 
+	require.Contains(t, to.run(t, "audit", "verify"), "OK: every event is there")
 	cmd, out := to.command(t, "import", "--key-file", key, file)
 	require.Error(t, cmd.Run())
 	require.Contains(t, out.String(), "is here already")
@@ -82,6 +83,7 @@ func TestAWholeLogMovesToANewServer(t *testing.T) {
 	c.runToEnd(t, function)
 	before := c.shown(t, everything...)
 	require.NoError(t, from.stop(t))
+	signed := regexp.MustCompile(`(\d+) in the database`).FindStringSubmatch(from.run(t, "audit", "verify"))[1]
 
 	file := filepath.Join(from.dataDir, "all.voltrun")
 	key := regexp.MustCompile(`\n  ([0-9a-f]{64})\n`).FindStringSubmatch(from.run(t, "export", file))
@@ -92,10 +94,14 @@ func TestAWholeLogMovesToANewServer(t *testing.T) {
 
 	imported := to.answering(t, key[1]+"\n", "import", file)
 	require.Regexp(t, `\d+ events are here, at their positions and with their commitments`, imported)
+	heads := regexp.MustCompile(`(\d+) in the database`)
+	verified := to.run(t, "audit", "verify")
+	require.Equal(t, signed, heads.FindStringSubmatch(verified)[1], "the heads from there verify here")
 	to.start(t)
 	there := client{to.url(), c.bearer}
 	require.Equal(t, before, there.shown(t, everything...))
 	require.Equal(t, json.RawMessage(`"done"`), there.runToEnd(t, function).Output)
+	require.Contains(t, to.run(t, "audit", "verify"), "OK: every event is there")
 }
 
 // answering is run with something to read.

@@ -8,6 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -49,7 +52,7 @@ an account that was killed goes on when the same file is imported again.`,
 				return err
 			}
 			return withStoreMade(cmd.Context(), config, func(ctx context.Context, store *postgres.Store, codec *eventstore.Codec) error {
-				done, err := transfer.Import(ctx, store, codec, key, file)
+				done, err := transfer.Import(ctx, store, codec, key, file, func(h transfer.Header) error { return trustSigners(config, h) })
 				if err == nil {
 					tellImported(cmd.OutOrStdout(), of, done, config)
 				}
@@ -111,4 +114,30 @@ func withStoreMade(ctx context.Context, c config, use func(context.Context, *pos
 		return err
 	}
 	return useStore(ctx, c, db.dsn, use)
+}
+
+// trustSigners lets the heads count that an imported log was signed with: their keys go behind our own.
+func trustSigners(c config, of transfer.Header) error {
+	key, err := newProofKey(c)
+	if err != nil {
+		return err
+	}
+	var missing []string
+	for _, k := range of.PublicKeys {
+		if !slices.Contains(key.List(), k) {
+			missing = append(missing, k)
+		}
+	}
+	switch {
+	case len(missing) == 0:
+		return nil
+	case c.ProofKey != "":
+		return fmt.Errorf("the log was signed by other keys; add them to VOLTRUN_PROOF_KEY, behind the key that is there: %s", strings.Join(missing, " "))
+	}
+	file, err := os.OpenFile(filepath.Join(c.DataDir, proofKeyFile), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("note who signed the log: %w", err)
+	}
+	_, err = file.WriteString(strings.Join(missing, "\n") + "\n")
+	return errors.Join(err, file.Sync(), file.Close())
 }

@@ -124,7 +124,7 @@ type file struct {
 
 // completeBegun goes on with the files of a run that was killed.
 func (a *Archiver) completeBegun(ctx context.Context, dir *os.Root, report func(domain.LogArchived)) error {
-	rows, err := a.store.Pool().Query(ctx, "select file, from_position, to_position, complete, fact::text::bytea as fact from archives where stripped_at is null")
+	rows, err := a.store.Pool().Query(ctx, "select file, from_position, to_position, complete, convert_to(fact::text, 'UTF8') as fact from archives where stripped_at is null")
 	if err != nil {
 		return fmt.Errorf("list the files of the archive: %w", err)
 	}

@@ -83,5 +83,8 @@ func ParsePublicKeys(texts ...string) (PublicKeys, error) {
 	return PublicKeys{verifiers: note.VerifierList(list...), names: texts}, nil
 }
 
+// List returns the keys in the form that ParsePublicKeys reads.
+func (p PublicKeys) List() []string { return append([]string(nil), p.names...) }
+
 // String names the keys.
 func (p PublicKeys) String() string { return strings.Join(p.names, " or ") }

@@ -3,7 +3,9 @@ package transfer_test
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -39,6 +41,13 @@ func TestAnAccountMovesToAnotherLogWithItsWholeHistory(t *testing.T) {
 	before := to.live(t, "grace@example.com", 3)
 	head, err := to.store.Head(t.Context())
 	require.NoError(t, err)
+	leaf := func(p eventstore.Position) []byte { return bytes.Repeat([]byte{byte(p)}, 32) }
+	var tile []byte // of the first 256 leaves, as the proof keeps them
+	for p := range eventstore.Position(256) {
+		tile = append(tile, leaf(p+1)...)
+	}
+	_, err = from.store.Pool().Exec(t.Context(), "insert into tiles (level, index, hashes) values (0, 0, $1)", tile)
+	require.NoError(t, err)
 
 	done, err := to.take(from.exportAccount(t, ada.account, false))
 	require.NoError(t, err)
@@ -50,6 +59,12 @@ func TestAnAccountMovesToAnotherLogWithItsWholeHistory(t *testing.T) {
 		require.Equal(t, w.Actor, g.Actor)
 		require.Equal(t, []any{w.StreamID, w.Version, w.Type, w.CorrelationID, w.CausationID}, []any{g.StreamID, g.Version, g.Type, g.CorrelationID, g.CausationID})
 		require.Equal(t, w.RecordedAt, g.HappenedAt())
+		require.Equal(t, fmt.Sprint(w.Position), g.Headers[eventstore.HeaderPosition])
+		if w.Position <= 256 {
+			require.Equal(t, hex.EncodeToString(leaf(w.Position)), g.Headers[eventstore.HeaderLeaf])
+		} else {
+			require.NotContains(t, g.Headers, eventstore.HeaderLeaf, "it has no leaf yet")
+		}
 		require.False(t, g.RecordedAt.Before(w.RecordedAt))
 		disclosure, err := to.codec.Disclose(t.Context(), g.NewEvent)
 		require.NoError(t, err)

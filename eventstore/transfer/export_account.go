@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -139,26 +140,56 @@ func (x *accountExport) exportStreams(ctx context.Context, tx pgx.Tx, streams []
 			s.ID, s.First, x.done.Head, x.account)
 	}
 	results := tx.SendBatch(ctx, &batch)
-	defer results.Close()
+	var events []eventstore.Event
 	for range streams {
 		rows, err := results.Query()
-		if err != nil {
-			return err
+		if err == nil {
+			events, err = pgx.AppendRows(events, rows, postgres.ScanEvent)
 		}
-		events, err := pgx.CollectRows(rows, postgres.ScanEvent)
 		if err != nil {
-			return err
-		}
-		for _, e := range events {
-			if err := x.exportEvent(ctx, e); err != nil {
-				return fmt.Errorf("event %d: %w", e.Position, err)
-			}
+			return errors.Join(err, results.Close())
 		}
 	}
-	return results.Close()
+	if err := results.Close(); err != nil {
+		return err
+	}
+	leaves, err := leavesOf(ctx, tx, events)
+	if err != nil {
+		return err
+	}
+	for _, e := range events {
+		if err := x.exportEvent(ctx, e, leaves[e.Position]); err != nil {
+			return fmt.Errorf("event %d: %w", e.Position, err)
+		}
+	}
+	return nil
 }
 
-func (x *accountExport) exportEvent(ctx context.Context, e eventstore.Event) (err error) {
+// leavesOf returns the leaves of events that the log's proof has already.
+func leavesOf(ctx context.Context, tx pgx.Tx, events []eventstore.Event) (map[eventstore.Position][]byte, error) {
+	positions := make([]eventstore.Position, len(events))
+	for i, e := range events {
+		positions[i] = e.Position
+	}
+	// A tile has the hashes of 256 leaves, of 32 bytes each; the leaf of position 1 is the first.
+	rows, err := tx.Query(ctx, `
+		select p, substring(t.hashes from ((p - 1) % 256 * 32 + 1)::int for 32)
+		from unnest($1::bigint[]) p join tiles t on t.level = 0 and t.index = (p - 1) / 256
+		where length(t.hashes) >= ((p - 1) % 256 + 1) * 32`, positions)
+	if err != nil {
+		return nil, err
+	}
+	leaves := map[eventstore.Position][]byte{}
+	var position eventstore.Position
+	var leaf []byte
+	_, err = pgx.ForEachRow(rows, []any{&position, &leaf}, func() error {
+		leaves[position] = slices.Clone(leaf)
+		return nil
+	})
+	return leaves, err
+}
+
+func (x *accountExport) exportEvent(ctx context.Context, e eventstore.Event, leaf []byte) (err error) {
 	if e.Data == nil && x.Archive != nil {
 		if e.Data, err = x.Archive.Payload(ctx, e.Position); err != nil {
 			return err
@@ -177,6 +208,7 @@ func (x *accountExport) exportEvent(ctx context.Context, e eventstore.Event) (er
 	out := eventOf(e)
 	_, out.Plain = eventstore.PlainDisclosure(e.Data)
 	out.Data, out.Disclosure = nil, x.sealer.seal(disclosure, e.ID[:], []byte(e.Type))
+	out.Leaf = leaf
 	x.done.Events++
 	return x.out.write(record{Event: out})
 }

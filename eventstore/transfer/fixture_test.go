@@ -162,8 +162,10 @@ func (i instance) exportAccount(t *testing.T, account uuid.UUID, unfinished bool
 }
 
 func (i instance) take(file []byte) (transfer.Summary, error) {
-	return transfer.Import(context.Background(), i.store, i.codec, key, bytes.NewReader(file))
+	return transfer.Import(context.Background(), i.store, i.codec, key, bytes.NewReader(file), anyLog)
 }
+
+func anyLog(transfer.Header) error { return nil }
 
 // archiveLines moves what can be archived into the instance's archive.
 func (i instance) archiveLines(t *testing.T) {

@@ -23,8 +23,10 @@ func HeaderOf(file io.ReadSeeker, key Key) (Header, error) {
 // IsAccount tells whether a file holds one account and not a whole log.
 func (h Header) IsAccount() bool { return h.Of == oneAccount }
 
-// Import is ImportLog or ImportAccount, as the file says.
-func Import(ctx context.Context, store *postgres.Store, codec *eventstore.Codec, key Key, file io.ReadSeeker) (Summary, error) {
+// Import is ImportLog or ImportAccount, as the file says. accept is for a whole log.
+func Import(
+	ctx context.Context, store *postgres.Store, codec *eventstore.Codec, key Key, file io.ReadSeeker, accept func(Header) error,
+) (Summary, error) {
 	h, err := HeaderOf(file, key)
 	if err != nil {
 		return Summary{}, err
@@ -32,5 +34,5 @@ func Import(ctx context.Context, store *postgres.Store, codec *eventstore.Codec,
 	if h.IsAccount() {
 		return ImportAccount(ctx, store, codec, key, file)
 	}
-	return ImportLog(ctx, store, codec, key, file)
+	return ImportLog(ctx, store, codec, key, file, accept)
 }

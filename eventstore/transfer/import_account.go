@@ -222,7 +222,7 @@ func (i *accountImport) take(ctx context.Context, r record) error {
 	if err != nil {
 		return err
 	}
-	e.NewEvent, err = i.codec.Reseal(ctx, withOrigin(e), disclosure, r.Event.Plain)
+	e.NewEvent, err = i.codec.Reseal(ctx, withOrigin(e, r.Event.Leaf), disclosure, r.Event.Plain)
 	if err != nil {
 		return err
 	}
@@ -237,10 +237,16 @@ func (i *accountImport) take(ctx context.Context, r record) error {
 }
 
 // withOrigin notes in an event's headers where it comes from, unless it was imported before.
-func withOrigin(e eventstore.Event) eventstore.NewEvent {
+func withOrigin(e eventstore.Event, leaf []byte) eventstore.NewEvent {
 	headers := map[string]string{
 		eventstore.HeaderPosition:   strconv.FormatInt(int64(e.Position), 10),
 		eventstore.HeaderRecordedAt: e.RecordedAt.UTC().Format(time.RFC3339Nano),
+	}
+	if len(leaf) > 0 {
+		headers[eventstore.HeaderLeaf] = hex.EncodeToString(leaf)
+	}
+	if _, before := e.Headers[eventstore.HeaderPosition]; before {
+		clear(headers)
 	}
 	for name, value := range e.Headers {
 		headers[name] = value

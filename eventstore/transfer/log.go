@@ -139,7 +139,7 @@ func exportTables(ctx context.Context, tx pgx.Tx, w *writer) error {
 		if !exists {
 			continue
 		}
-		rows, err := tx.Query(ctx, "select row_to_json(t)::text::bytea from "+t.table+" t where "+t.where)
+		rows, err := tx.Query(ctx, "select convert_to(row_to_json(t)::text, 'UTF8') from "+t.table+" t where "+t.where)
 		if err != nil {
 			return err
 		}
@@ -156,8 +156,11 @@ func exportTables(ctx context.Context, tx pgx.Tx, w *writer) error {
 
 // ImportLog writes a whole log into one that has no events: every event as it was, at the same position and with the same
 // commitment, and what belongs to it. Each payload that can be opened is compared with its commitment. Unless the file is
-// whole and as it was exported, nothing changes.
-func ImportLog(ctx context.Context, store *postgres.Store, codec *eventstore.Codec, key Key, from io.Reader) (Summary, error) {
+// whole and as it was exported, nothing changes. accept is called last, when all is well, and keeps the log from being
+// imported when it fails.
+func ImportLog(
+	ctx context.Context, store *postgres.Store, codec *eventstore.Codec, key Key, from io.Reader, accept func(Header) error,
+) (Summary, error) {
 	r, err := openReader(from, key)
 	if err != nil {
 		return Summary{}, err
@@ -175,7 +178,10 @@ func ImportLog(ctx context.Context, store *postgres.Store, codec *eventstore.Cod
 		if err := copyEvents(func() (*eventstore.Event, error) { return i.event(c) }); err != nil {
 			return err
 		}
-		return i.tables(ctx, tx, c)
+		if err := i.tables(ctx, tx, c); err != nil {
+			return err
+		}
+		return accept(r.header)
 	})
 	if errors.Is(err, postgres.ErrNotEmpty) {
 		return Summary{}, errors.New("the log here has events already; import a whole log into a VoltRun that has none (a new VOLTRUN_DATA or database)")

@@ -103,7 +103,7 @@ func TestAnotherKeyDoesNotOpenAnExport(t *testing.T) {
 	from, to := newInstance(t, 1, 1000), newInstance(t, 2, 1000)
 	from.live(t, "ada@example.com", 1)
 	file, _ := from.exportLog(t)
-	_, err := transfer.Import(t.Context(), to.store, to.codec, transfer.NewKey(), bytes.NewReader(file))
+	_, err := transfer.Import(t.Context(), to.store, to.codec, transfer.NewKey(), bytes.NewReader(file), anyLog)
 	require.ErrorContains(t, err, "was exported with another transfer key")
 	require.Empty(t, to.events(t))
 }

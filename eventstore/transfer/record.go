@@ -38,8 +38,8 @@ type Header struct {
 	Head       eventstore.Position `json:"head"`             // of the log when it was exported
 	HeadAt     time.Time           `json:"head_recorded_at"`
 	Account    uuid.UUID           `json:"account,omitzero"`
-	KeyID      string              `json:"key_id"` // which transfer key the file was made with
-	PublicKeys []string            `json:"public_keys,omitempty"`
+	KeyID      string              `json:"key_id"`                // which transfer key the file was made with
+	PublicKeys []string            `json:"public_keys,omitempty"` // that the log's heads are signed with
 }
 
 // secret is a row of the vault, sealed under the transfer key. A data key is out of its wrapping in there.
@@ -83,6 +83,8 @@ type event struct {
 	Data       []byte `json:"data,omitempty"`       // of a whole log: the payload as it stands there, null in the archive
 	Disclosure []byte `json:"disclosure,omitempty"` // of an account: sealed under the transfer key
 	Plain      bool   `json:"plain,omitempty"`      // the payload is not to be sealed for the account
+
+	Leaf hexBytes `json:"leaf,omitempty"` // of an account: the hash of the event's leaf in the log's proof, as far as it had one
 }
 
 func eventOf(e eventstore.Event) *event {
