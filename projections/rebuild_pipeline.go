@@ -131,7 +131,7 @@ func (pl *pipeline) readRange(ctx context.Context, types []string, from, to Posi
 func sendChunks(rows pgx.Rows, send func(*chunk) error) (*chunk, error) {
 	c := newChunk()
 	for rows.Next() {
-		event, err := postgres.ScanEvent(rows)
+		event, err := postgres.ParseEvent(rows.RawValues())
 		if err != nil {
 			return nil, err
 		}

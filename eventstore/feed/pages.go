@@ -65,7 +65,7 @@ func (p Page) Events(ctx context.Context, tx Tx) iter.Seq2[eventstore.Event, err
 		defer rows.Close()
 		next := p.From
 		for ; rows.Next(); next++ {
-			event, err := postgres.ScanEvent(rows)
+			event, err := postgres.ParseEvent(rows.RawValues())
 			if err == nil && event.Position != next {
 				err = fmt.Errorf("event %d is missing in the log", next)
 			}

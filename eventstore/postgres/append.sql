@@ -19,9 +19,9 @@ with requested as materialized (
 ), layout as materialized (
     -- The writes as arrays, in which an event finds its own. A join would compare each event with each write: Postgres
     -- takes both for few, because it plans without knowing their number.
-    select array_agg(stream_id order by write) as stream_id, array_agg(version order by write) as version,
-           array_agg(accepted order by write) as accepted, array_agg(upto - events order by write) as before, max(upto) as total
-    from judged
+    select array_agg(stream_id) as stream_id, array_agg(version) as version, array_agg(accepted) as accepted,
+           array_agg(upto - events) as before, max(upto) as total
+    from (select * from judged order by write) ordered
 ), moved_head as (
     update head
     set position = position + total,
@@ -29,10 +29,16 @@ with requested as materialized (
         recorded_at = greatest(recorded_at, clock_timestamp())
     from layout where total > 0
     returning position, position - total as before, recorded_at
-), moved_streams as (
+), new_streams as (
+    -- Most appends begin a stream, and a plain insert costs half of one that is prepared for a conflict.
     insert into streams (stream_id, version, first_position)
-    select j.stream_id, j.version + j.events, h.before + j.upto - j.events + 1
-    from moved_head h, judged j where j.accepted
+    select j.stream_id, j.events, h.before + j.upto - j.events + 1
+    from moved_head h, judged j where j.accepted and j.version = 0
+), moved_streams as (
+    -- Not an update that joins, see above. All of these exist, so that nothing is inserted.
+    insert into streams (stream_id, version, first_position)
+    select j.stream_id, j.version + j.events, 0
+    from judged j where j.accepted and j.version > 0
     on conflict (stream_id) do update set version = excluded.version
 ), written as (
     insert into events (position, stream_id, version, id, type, schema_version, account_id, actor_kind, actor_id, actor_prefix,

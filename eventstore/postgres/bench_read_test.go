@@ -78,7 +78,7 @@ func readAnyOf(log filledLog) func(context.Context) error {
 // requireNoGrowth compares what a call takes on the largest log with what it takes on the smallest.
 func requireNoGrowth(b *testing.B, name string, bySize []*contender) {
 	b.Helper()
-	growth := float64(median(bySize[len(bySize)-1].p50)) / float64(median(bySize[0].p50))
+	growth := float64(bySize[len(bySize)-1].median()) / float64(bySize[0].median())
 	b.Logf("%-42s %6.2f (at most %.2f)", name+", a hundred times the events", growth, mostGrowth)
 	b.ReportMetric(growth, name+"-growth")
 	if growth > mostGrowth {

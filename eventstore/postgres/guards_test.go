@@ -39,7 +39,7 @@ func TestEveryGuardOfTheAppendIsMissedWhenItIsGone(t *testing.T) {
 			"TestTimeNeverGoesBackWhateverTheClockDoes"),
 		{
 			Name: "lock first", File: "writer.go", CaughtBy: linearizable,
-			Code: `round.Queue("select pg_advisory_xact_lock($1)", int64(appendLock))`,
+			In: "lockStatement:   fmt.Sprintf(\"select pg_advisory_xact_lock(%d)\"", Code: "\"select pg_advisory_xact_lock(%d)\"", Without: "\"select %d\"",
 		},
 		{
 			Name: "durable before acknowledged", File: "writer.go",

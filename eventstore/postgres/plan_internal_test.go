@@ -22,7 +22,7 @@ func TestABatchIsPlannedForALogOfAnySize(t *testing.T) {
 	t.Cleanup(func() { closeNow(conn) })
 	_, err = conn.Exec(t.Context(), "set plan_cache_mode = force_generic_plan; prepare batch as "+appendSQL)
 	require.NoError(t, err)
-	noArrays := strings.TrimSuffix(strings.Repeat("'{}', ", len((&columns{}).args())), ", ")
+	noArrays := strings.TrimSuffix(strings.Repeat("'{}', ", len(newColumns(0, 0, 0).args())), ", ")
 	rows, err := conn.Query(t.Context(), "explain execute batch("+noArrays+")")
 	require.NoError(t, err)
 	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])

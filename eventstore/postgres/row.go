@@ -104,6 +104,11 @@ func (r *rawRow) integer() int {
 	}
 }
 
+func (r *rawRow) boolean() bool {
+	value := r.next()
+	return len(value) == 1 && value[0] == 1
+}
+
 // uuid returns the nil UUID for a null.
 func (r *rawRow) uuid() (id uuid.UUID) {
 	if value := r.next(); value != nil && copy(id[:], value) != len(value) {

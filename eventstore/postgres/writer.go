@@ -273,16 +273,53 @@ func (w *writer) execute(b *batch) ([]writeOutcome, error) {
 	// connect sits out, may be longer.
 	ctx, cancel := context.WithTimeout(context.Background(), w.timeout)
 	defer cancel()
-	var outcomes []writeOutcome
-	var round pgx.Batch // sent with one Sync, so that it is one implicit transaction in one round trip
-	round.Queue("select pg_advisory_xact_lock($1)", int64(appendLock))
-	round.Queue(appendSQL, cols.args()...).Query(func(rows pgx.Rows) error {
-		var err error
-		outcomes, err = pgx.CollectRows(rows, pgx.RowToStructByPos[writeOutcome])
-		return err
-	})
-	round.Queue("select pg_notify($1, position::text) from head", channel)
-	return outcomes, w.conn.SendBatch(ctx, &round).Close()
+	return w.send(ctx, cols.args())
+}
+
+// The statements of a batch, by the names under which the connection has them prepared.
+const (
+	lockStatement   = "lock"
+	appendStatement = "append"
+	notifyStatement = "notify"
+)
+
+func (w *writer) prepareStatements(ctx context.Context) error {
+	for name, sql := range map[string]string{
+		lockStatement:   fmt.Sprintf("select pg_advisory_xact_lock(%d)", int64(appendLock)),
+		appendStatement: appendSQL,
+		notifyStatement: fmt.Sprintf("select pg_notify('%s', position::text) from head", channel),
+	} {
+		if _, err := w.conn.Prepare(ctx, name, sql); err != nil {
+			return fmt.Errorf("prepare the statements that append: %w", err)
+		}
+	}
+	return nil
+}
+
+// binaryFormat is the format of all arguments, or of all results.
+var binaryFormat = []int16{pgx.BinaryFormatCode}
+
+// send runs the statements with one Sync, so that they are one implicit transaction in one round trip.
+func (w *writer) send(ctx context.Context, args [][]byte) (outcomes []writeOutcome, err error) {
+	var round pgconn.Batch
+	round.ExecPrepared(lockStatement, nil, nil, nil)
+	round.ExecPrepared(appendStatement, args, binaryFormat, binaryFormat)
+	round.ExecPrepared(notifyStatement, nil, nil, nil)
+	results := w.conn.PgConn().ExecBatch(ctx, &round)
+	for n := 0; results.NextResult(); n++ {
+		rows := results.ResultReader()
+		for rows.NextRow() {
+			if n == 1 {
+				outcomes = append(outcomes, parseOutcome(rows.Values()))
+			}
+		}
+	}
+	return outcomes, results.Close()
+}
+
+func parseOutcome(values [][]byte) writeOutcome {
+	row := rawRow{values: values}
+	return writeOutcome{Version: row.integer(), Accepted: row.boolean(), Head: eventstore.Position(row.integer())}
 }
 
 // answer tells every request of a committed batch how it ended. Accepted appends have consecutive positions in the
@@ -425,7 +462,7 @@ func (w *writer) tryConnect() error {
 		return err
 	}
 	w.name, w.conn = name, conn
-	if err := w.keepAhead(ctx, 0); err != nil {
+	if err := errors.Join(w.prepareStatements(ctx), w.keepAhead(ctx, 0)); err != nil {
 		w.disconnect()
 		return err
 	}
