@@ -34,6 +34,8 @@ func samples() []domain.Event {
 	return []domain.Event{
 		domain.EmailReserved{AccountID: account},
 		domain.AccountRegistered{AccountID: account, Email: "ada@example.com", Name: "Ada"},
+		domain.AccountErased{AccountID: account},
+		domain.EmailReleased{AccountID: account},
 		domain.SessionStarted{SessionID: id, AccountID: account, TokenHash: []byte("hash"), ExpiresAt: at},
 		domain.SessionRefreshed{TokenHash: []byte("hash"), ExpiresAt: at},
 		domain.SessionRevoked{Reason: "a refresh token was used twice"},

@@ -21,17 +21,22 @@ var accountsTable = &Table{Name: "accounts", Columns: []Column{
 }}
 
 var accountsProjection = &Projection{
-	Name: "accounts", Version: 1, Tables: []*Table{accountsTable},
+	Name: "accounts", Version: 2, Tables: []*Table{accountsTable, erasedAccountsTable},
 	DDL: `create table accounts (
 		id         uuid        not null primary key,
 		email      text        not null,
 		name       text        not null,
 		created_at timestamptz not null
-	)`,
-	Types: types(domain.AccountRegistered{}),
+	);` + noStatistics("accounts", "email", "name") + erasedAccountsDDL,
+	Indexes: erasedAccountsIndexes,
+	Types:   types(domain.AccountRegistered{}, domain.AccountErased{}),
 	Fold: func(r Recorded, c *Changes) {
-		if e, ok := r.Fact.(domain.AccountRegistered); ok {
+		switch e := r.Fact.(type) {
+		case domain.AccountRegistered:
 			c.Insert(accountsTable, e.AccountID, Row{{"email", e.Email}, {"name", e.Name}, {"created_at", r.RecordedAt}})
+		case domain.AccountErased:
+			c.Delete(accountsTable, e.AccountID)
+			c.Insert(erasedAccountsTable, e.AccountID, Row{{"position", r.Position}, {"erased_at", r.RecordedAt}})
 		}
 	},
 }

@@ -47,7 +47,7 @@ var executionsTable = &Table{Name: "executions", Columns: []Column{
 }}
 
 var executionsProjection = &Projection{
-	Name: "executions", Version: 2, Tables: []*Table{executionsTable, logsTable},
+	Name: "executions", Version: 3, Tables: []*Table{executionsTable, logsTable},
 	// Input and output are bytea because they may hold \u0000, which Postgres's JSON types refuse.
 	DDL: `create table executions (
 		id               uuid        not null primary key,
@@ -70,7 +70,7 @@ var executionsProjection = &Projection{
 		started_at       timestamptz,
 		completed_at     timestamptz
 	) with (fillfactor = 80);
-	` + logsDDL,
+	` + noStatistics("executions", "function_name", "input", "output", "error", "error_type", "stack") + logsDDL,
 	Indexes: `create index executions_newest_first on executions (account_id, created_position desc);
 	create index executions_of_function on executions (function_id, created_position desc);
 	create index executions_of_function_by_status on executions (function_id, status, created_position desc);
@@ -79,7 +79,11 @@ var executionsProjection = &Projection{
 	-- A function has one account. Not knowing that, Postgres takes a condition on both for a rare match, and sorts.
 	create statistics executions_of_account (dependencies) on account_id, function_id from executions`,
 	Types: types(domain.ExecutionRequested{}, domain.ExecutionStarted{}, domain.ExecutionLogLine{},
-		domain.ExecutionCompleted{}, domain.ExecutionFailed{}),
+		domain.ExecutionCompleted{}, domain.ExecutionFailed{}, domain.AccountErased{}),
+	Sweep: sweepErased(
+		"delete from execution_logs where execution_id in (select id from executions where account_id = $1)",
+		"delete from executions where account_id = $1",
+	),
 	Fold: foldExecution,
 }
 

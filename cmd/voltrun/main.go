@@ -36,7 +36,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(serveCommand(), demoCommand(), replayCommand(), auditCommand(), projectionsCommand())
+	cmd.AddCommand(serveCommand(), demoCommand(), replayCommand(), auditCommand(), projectionsCommand(), keysCommand())
 	return cmd
 }
 

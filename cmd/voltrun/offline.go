@@ -27,7 +27,7 @@ func withStore(ctx context.Context, c config, use func(context.Context, *postgre
 		return err
 	}
 	defer store.Close()
-	keys, err := newKeyRing(c, store)
+	keys, err := newKeyRing(ctx, c, store)
 	if err != nil {
 		return err
 	}
