@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 
 	"github.com/google/uuid"
 
@@ -44,13 +45,16 @@ func (h ClaimExecutionHandler) load(ctx context.Context, executionID uuid.UUID) 
 }
 
 // advance appends a worker's events at the attempt's version and moves the attempt on, or answers lost when somebody
-// else has written to the execution. It does not stop for ctx: whoever asked must not believe that nothing was written
+// else has written to the execution or its account was erased. It does not stop for ctx: whoever asked must not believe that nothing was written
 // when it was.
 func (j *journal) advance(ctx context.Context, attempt *domain.Attempt, workerID uuid.UUID, lost error, events ...domain.Event) error {
 	write, err := j.write(ctx, attempt.Execution.ID, eventstore.Exactly(attempt.Version), eventstore.Metadata{
 		AccountID: attempt.Execution.AccountID, Actor: domain.Actor{Kind: domain.ActorWorker, ID: workerID},
 		CorrelationID: attempt.CorrelationID, CausationID: attempt.RequestEventID,
 	}, events...)
+	if errors.Is(err, domain.ErrAccountErased) {
+		return lost
+	}
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 // Handlers is every command that there is.
 type Handlers struct {
 	RegisterAccount RegisterAccountHandler
+	EraseAccount    EraseAccountHandler
 	LogIn           LogInHandler
 	RefreshSession  RefreshSessionHandler
 	SetRetention    SetRetentionHandler
@@ -55,6 +56,7 @@ func newHandlers(j *journal, vault eventstore.Vault, passwords *Passwords, runti
 		journal: j, vault: vault, passwords: passwords, runtimes: runtimes,
 
 		RegisterAccount: RegisterAccountHandler{j, vault, passwords},
+		EraseAccount:    EraseAccountHandler{j, vault, passwords},
 		LogIn:           LogInHandler{j, vault, passwords},
 		RefreshSession:  RefreshSessionHandler{j},
 		SetRetention:    SetRetentionHandler{j},

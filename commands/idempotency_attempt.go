@@ -104,7 +104,7 @@ func (s *receipted) Append(ctx context.Context, writes ...eventstore.Write) (eve
 		return 0, errSecondAppend
 	}
 	meta := writes[0].Events[0].Metadata
-	receipt, err := s.codec.Encode(ctx, s.receiptID, s.receipt, meta)
+	receipt, err := encode(ctx, s.codec, s.receiptID, s.receipt, meta)
 	if err != nil {
 		return 0, err
 	}

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -105,8 +106,10 @@ func decide[S domain.State[S]](
 		}
 		return position, refusal
 	}
-	return 0, domain.Errorf(domain.Conflict, "It is being changed by many requests at once. Try again.")
+	return 0, errTooBusy
 }
+
+var errTooBusy = domain.Errorf(domain.Conflict, "It is being changed by many requests at once. Try again.")
 
 // write encodes events for a stream. The ids of events are no part of any answer, so they are the run's own.
 func (j *journal) write(
@@ -114,11 +117,20 @@ func (j *journal) write(
 ) (eventstore.Write, error) {
 	w := eventstore.Write{StreamID: streamID, Expected: expected}
 	for _, e := range events {
-		encoded, err := j.codec.Encode(ctx, newID(), e, meta)
+		encoded, err := encode(ctx, j.codec, newID(), e, meta)
 		if err != nil {
 			return w, err
 		}
 		w.Events = append(w.Events, encoded)
 	}
 	return w, nil
+}
+
+// encode answers domain.ErrAccountErased when there is nobody left to record anything for.
+func encode(ctx context.Context, codec *eventstore.Codec, id uuid.UUID, e domain.Event, meta eventstore.Metadata) (eventstore.NewEvent, error) {
+	encoded, err := codec.Encode(ctx, id, e, meta)
+	if errors.Is(err, eventstore.ErrErased) {
+		err = domain.ErrAccountErased
+	}
+	return encoded, err
 }

@@ -19,11 +19,11 @@ const maxEmailLength = 254
 
 // Account is a person's account.
 type Account struct {
-	ID    uuid.UUID
-	Email string // as it was written at registration
-	Name  string
-
+	ID        uuid.UUID
+	Email     string // as it was written at registration
+	Name      string
 	Retention Retention
+	Erased    bool
 }
 
 // EmailReservation is the one place that says whose an email address is: its stream is derived from the address, so
@@ -44,6 +44,17 @@ type (
 		Email     string    `json:"email"`
 		Name      string    `json:"name"`
 	}
+
+	// AccountErased ends an account for ever. With it goes the key under which everything that the account's events say is
+	// sealed: that they happened is all that remains.
+	AccountErased struct {
+		AccountID uuid.UUID `json:"account_id"`
+	}
+
+	// EmailReleased gives an email address back when its account was erased: somebody may register with it again.
+	EmailReleased struct {
+		AccountID uuid.UUID `json:"account_id"`
+	}
 )
 
 // EventType implements Event.
@@ -52,13 +63,28 @@ func (EmailReserved) EventType() string { return "email.reserved" }
 // EventType implements Event.
 func (AccountRegistered) EventType() string { return "account.registered" }
 
+// EventType implements Event.
+func (AccountErased) EventType() string { return "account.erased" }
+
+// EventType implements Event.
+func (EmailReleased) EventType() string { return "email.released" }
+
 // Impersonal implements Impersonal.
 func (EmailReserved) Impersonal() {}
 
+// Impersonal implements Impersonal.
+func (AccountErased) Impersonal() {}
+
+// Impersonal implements Impersonal.
+func (EmailReleased) Impersonal() {}
+
 // Evolve implements State.
 func (r EmailReservation) Evolve(event Event) EmailReservation {
-	if e, ok := event.(EmailReserved); ok {
+	switch e := event.(type) {
+	case EmailReserved:
 		r.AccountID = e.AccountID
+	case EmailReleased:
+		r.AccountID = uuid.Nil
 	}
 	return r
 }
@@ -70,6 +96,8 @@ func (a Account) Evolve(event Event) Account {
 		a = Account{ID: e.AccountID, Email: e.Email, Name: e.Name}
 	case RetentionChanged:
 		a.Retention = a.Retention.evolve(e)
+	case AccountErased:
+		a = Account{ID: e.AccountID, Erased: true}
 	}
 	return a
 }
@@ -112,6 +140,32 @@ func (c RegisterAccount) Decide(r EmailReservation) ([]Event, error) {
 // Registered is the account's own first event, appended together with the reservation.
 func (c RegisterAccount) Registered() Event {
 	return AccountRegistered{AccountID: c.AccountID, Email: c.Email, Name: c.Name}
+}
+
+// ErrAccountErased answers whoever still acts for an account that was erased.
+var ErrAccountErased = &Error{Code: Unauthorized, Message: "The account was erased."}
+
+// EraseAccount asks for the end of an account and of everything that can be read of it.
+type EraseAccount struct {
+	AccountID uuid.UUID
+	Password  *string // when it is given, it has to be the account's
+}
+
+// Decide implements the rule: an account is erased once.
+func (c EraseAccount) Decide(a Account) ([]Event, error) {
+	if a.ID != c.AccountID || a.Erased {
+		return nil, ErrAccountErased
+	}
+	return []Event{AccountErased{AccountID: c.AccountID}}, nil
+}
+
+// Release gives the account's address back. The caller appends the event to the address's own stream, together with the
+// account's end, at the version of the reservation given here.
+func (c EraseAccount) Release(r EmailReservation) ([]Event, error) {
+	if r.AccountID != c.AccountID {
+		return nil, ErrAccountErased
+	}
+	return []Event{EmailReleased{AccountID: c.AccountID}}, nil
 }
 
 // LogIn asks for a session of the account with that address.

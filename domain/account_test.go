@@ -112,3 +112,20 @@ func TestAnAPIKeyLivesFromCreationToDeletion(t *testing.T) {
 	given[domain.Key](created, domain.KeyDeleted{}).refused(t, domain.NotFound, remove.Decide)
 	given[domain.Key](created).refused(t, domain.NotFound, domain.DeleteKey{KeyID: create.KeyID, AccountID: uuid.New()}.Decide)
 }
+
+func TestAnErasedAccountStaysErasedAndItsAddressIsFree(t *testing.T) {
+	registered := domain.AccountRegistered{AccountID: ada.AccountID, Email: ada.Email, Name: ada.Name}
+	erase := domain.EraseAccount{AccountID: ada.AccountID}
+	erased := domain.AccountErased{AccountID: ada.AccountID}
+	given[domain.Account](registered).then(t, erase.Decide, erased)
+	given[domain.Account](registered, erased).refused(t, domain.Unauthorized, erase.Decide)
+	given[domain.Account](domain.Redacted{Type: "account.registered"}, erased).refused(t, domain.Unauthorized, erase.Decide)
+	given[domain.Account]().refused(t, domain.Unauthorized, erase.Decide)
+	require.Equal(t, domain.Account{ID: ada.AccountID, Erased: true}, domain.Fold[domain.Account](registered, erased), "nothing of it is left")
+
+	reserved, released := domain.EmailReserved{AccountID: ada.AccountID}, domain.EmailReleased{AccountID: ada.AccountID}
+	given[domain.EmailReservation](reserved).then(t, erase.Release, released)
+	given[domain.EmailReservation](reserved, released).refused(t, domain.Unauthorized, erase.Release)
+	given[domain.EmailReservation](reserved, released).then(t, ada.Decide, reserved)
+	given[domain.EmailReservation](domain.EmailReserved{AccountID: uuid.New()}).refused(t, domain.Unauthorized, erase.Release)
+}

@@ -12,6 +12,7 @@ type Code string
 const (
 	Invalid      Code = "invalid"      // the request itself is wrong; sending it again cannot help
 	Unauthorized Code = "unauthorized" // who is asking is not known, or not any longer
+	Forbidden    Code = "forbidden"    // who is asking is known, and may not
 	NotFound     Code = "not_found"    // it does not exist, or belongs to somebody else: the two look alike
 	Conflict     Code = "conflict"     // right in form, but not in the state that things are in now
 	KeyReused    Code = "key_reused"   // another request was made under the same idempotency key

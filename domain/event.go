@@ -43,7 +43,7 @@ func Fold[S State[S]](events ...Event) S {
 // Events lists one value of every event type that may stand in the log.
 func Events() []Event {
 	return []Event{
-		EmailReserved{}, AccountRegistered{}, RetentionChanged{}, AccountImported{},
+		EmailReserved{}, AccountRegistered{}, RetentionChanged{}, AccountImported{}, AccountErased{}, EmailReleased{},
 		SessionStarted{}, SessionRefreshed{}, SessionRevoked{},
 		FunctionCreated{}, FunctionUpdated{}, FunctionDeleted{},
 		ExecutionRequested{}, ExecutionStarted{}, ExecutionLogLine{}, ExecutionCompleted{}, ExecutionFailed{},

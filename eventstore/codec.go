@@ -40,6 +40,9 @@ func NewCodec(keys *KeyRing, events []domain.Event, upcasters map[string][]Upcas
 // DomainCodec is the codec for every event of the domain.
 func DomainCodec(keys *KeyRing) *Codec { return NewCodec(keys, domain.Events(), nil) }
 
+// Keys are the keys under which the events of accounts are sealed.
+func (c *Codec) Keys() *KeyRing { return c.keys }
+
 // SchemaVersion is the version in which events of that type are written now.
 func (c *Codec) SchemaVersion(eventType string) int { return len(c.upcasters[eventType]) + 1 }
 

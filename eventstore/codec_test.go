@@ -36,6 +36,8 @@ func samples() []domain.Event {
 		domain.AccountRegistered{AccountID: account, Email: "ada@example.com", Name: "Ada"},
 		domain.RetentionChanged{Kind: "execution.log_line", Days: &number},
 		domain.AccountImported{Source: "voltrun/7ppzs4c64g", Events: 1200, SHA256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
+		domain.AccountErased{AccountID: account},
+		domain.EmailReleased{AccountID: account},
 		domain.SessionStarted{SessionID: id, AccountID: account, TokenHash: []byte("hash"), ExpiresAt: at},
 		domain.SessionRefreshed{TokenHash: []byte("hash"), ExpiresAt: at},
 		domain.SessionRevoked{Reason: "a refresh token was used twice"},

@@ -2,6 +2,9 @@ package eventstore_test
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/uuid"
@@ -78,8 +81,7 @@ func TestErasedAndArchivedPayloadsDecodeAsSuch(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, domain.Archived{Type: "function.deleted"}, fact)
 
-	require.NoError(t, vault.Erase(t.Context(), account))
-	keys.Forget(account)
+	require.NoError(t, keys.Erase(t.Context(), account))
 	fact, err = codec.Decode(t.Context(), encoded)
 	require.NoError(t, err)
 	require.Equal(t, domain.Redacted{Type: "function.deleted"}, fact)
@@ -100,6 +102,104 @@ func TestDataKeysAreReadWithAnyOfTheMasterKeysAndWithNoOther(t *testing.T) {
 	require.Equal(t, said, fact)
 	_, err = eventstore.DomainCodec(eventstore.NewKeyRing(vault, eventstore.MasterKey{2})).Decode(t.Context(), encoded)
 	require.ErrorContains(t, err, "another master key")
+}
+
+func TestAnAccountErasedByAnotherProcessIsErasedHereAsSoonAsThisOneIsTold(t *testing.T) {
+	vault := memory.New()
+	here := eventstore.NewKeyRing(vault, eventstore.MasterKey{1})
+	codec, account := eventstore.DomainCodec(here), uuid.New()
+	encoded := sealedFor(t, codec, account, said)
+	requireErased := func(want bool) {
+		erased, err := here.Erased(t.Context(), account)
+		require.NoError(t, err)
+		require.Equal(t, want, erased)
+	}
+	requireErased(false)
+
+	there := eventstore.NewKeyRing(vault, eventstore.MasterKey{1})
+	require.NoError(t, there.Erase(t.Context(), account))
+	requireErased(false) // remembered, for KeysRememberedFor at most
+	here.NoteErased(account)
+	requireErased(true)
+	fact, err := codec.Decode(t.Context(), encoded)
+	require.NoError(t, err)
+	require.Equal(t, domain.Redacted{Type: "function.deleted"}, fact)
+}
+
+func TestAnAccountWithoutAKeyIsNotTakenForErased(t *testing.T) {
+	vault := memory.New()
+	account := uuid.New()
+	encoded := sealedFor(t, eventstore.DomainCodec(eventstore.NewKeyRing(vault, eventstore.MasterKey{1})), account, said)
+	require.NoError(t, vault.Forget(t.Context(), account)) // as if the vault had been lost
+	keys := eventstore.NewKeyRing(vault, eventstore.MasterKey{1})
+	_, err := eventstore.DomainCodec(keys).Decode(t.Context(), encoded)
+	require.ErrorContains(t, err, "restore the table vault")
+	erased, err := keys.Erased(t.Context(), account)
+	require.NoError(t, err)
+	require.False(t, erased)
+}
+
+// masterKeys are the keys of a file that changes.
+type masterKeys struct{ keys []eventstore.MasterKey }
+
+func (m *masterKeys) read() ([]eventstore.MasterKey, error) {
+	if m.keys == nil {
+		return nil, errors.New("the file is gone")
+	}
+	return slices.Clone(m.keys), nil
+}
+
+func TestARingReadsItsMasterKeysAgainWhenItMeetsOneThatItDoesNotKnow(t *testing.T) {
+	vault := memory.New()
+	old, next := eventstore.MasterKey{1}, eventstore.MasterKey{2}
+	file := &masterKeys{[]eventstore.MasterKey{old}}
+	keys, err := eventstore.OpenKeyRing(vault, file.read)
+	require.NoError(t, err)
+	codec := eventstore.DomainCodec(keys)
+	first := sealedFor(t, codec, uuid.New(), said)
+
+	theirs := uuid.New()
+	other := sealedFor(t, eventstore.DomainCodec(eventstore.NewKeyRing(vault, next)), theirs, said)
+	_, err = codec.Decode(t.Context(), other)
+	require.ErrorContains(t, err, "another master key ("+next.ID().String()+")")
+	file.keys = []eventstore.MasterKey{next, old}
+	fact, err := codec.Decode(t.Context(), other)
+	require.NoError(t, err)
+	require.Equal(t, said, fact)
+
+	newer := uuid.New()
+	sealedFor(t, codec, newer, said)
+	wrapped, err := vault.Get(t.Context(), newer, eventstore.DataKeySecret)
+	require.NoError(t, err)
+	require.Equal(t, next.ID(), eventstore.MasterKeyID(wrapped), "what is new is wrapped by the newest")
+
+	file.keys = nil
+	sealedFor(t, codec, uuid.New(), said)
+	file.keys = []eventstore.MasterKey{{3}}
+	sealedFor(t, codec, uuid.New(), said)
+	_, err = codec.Decode(t.Context(), first)
+	require.NoError(t, err, "a key that has gone from the file still unwraps")
+}
+
+func TestMasterKeysDoNotShowThemselves(t *testing.T) {
+	key := eventstore.MasterKey(bytes.Repeat([]byte{7}, 32))
+	require.NotContains(t, fmt.Sprintf("%v %s %q", key, key, key), "0707")
+	parsed, err := eventstore.ParseMasterKey(key.Hex())
+	require.NoError(t, err)
+	require.Equal(t, key, parsed)
+}
+
+func TestMasterKeysStandOneALineTheNewestFirst(t *testing.T) {
+	a, b := eventstore.MasterKey{1}, eventstore.MasterKey{2}
+	for _, text := range []string{a.Hex() + "\n" + b.Hex() + "\n", a.Hex() + "," + b.Hex(), a.Hex() + "\r\n\r\n " + b.Hex() + " \r\n"} {
+		keys, err := eventstore.ParseMasterKeys(text)
+		require.NoError(t, err)
+		require.Equal(t, []eventstore.MasterKey{a, b}, keys)
+	}
+	for _, text := range []string{"", "\n", a.Hex() + b.Hex(), a.Hex() + "\nx"} {
+		_, err := eventstore.ParseMasterKeys(text)
+		require.Error(t, err, text)
+	}
 }
 
 func TestAMasterKeyIsSixtyFourHexDigits(t *testing.T) {

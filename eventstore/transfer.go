@@ -26,9 +26,6 @@ func (e Event) HappenedAt() time.Time {
 	return e.RecordedAt
 }
 
-// DataKeySecret is the name of an account's data key in the vault.
-const DataKeySecret = dataKeySecret
-
 // DataKey is the key that an account's payloads are sealed with, out of its wrapping.
 type DataKey [chacha20poly1305.KeySize]byte
 

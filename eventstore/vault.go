@@ -21,6 +21,8 @@ type Vault interface {
 	Forget(ctx context.Context, owner uuid.UUID) error
 	// Erase is Forget for ever: PutNew stores nothing for that owner from now on.
 	Erase(ctx context.Context, owner uuid.UUID) error
+	// Erased tells whether an owner was erased.
+	Erased(ctx context.Context, owner uuid.UUID) (bool, error)
 }
 
 // ErrNoSecret answers for a secret that was never there or was forgotten.

@@ -21,22 +21,26 @@ var accountsTable = &Table{Name: "accounts", Columns: []Column{
 }}
 
 var accountsProjection = &Projection{
-	Name: "accounts", Version: 2, Tables: []*Table{accountsTable},
+	Name: "accounts", Version: 2, Tables: []*Table{accountsTable, erasedAccountsTable},
 	DDL: `create table accounts (
 		id            uuid        not null primary key,
 		email         text        not null,
 		name          text        not null,
 		created_at    timestamptz not null,
 		log_line_days integer
-	)`,
-	Types: types(domain.AccountRegistered{}, domain.RetentionChanged{}),
-	Fold:  foldAccount,
+	);` + noStatistics("accounts", "email", "name") + erasedAccountsDDL,
+	Indexes: erasedAccountsIndexes,
+	Types:   types(domain.AccountRegistered{}, domain.RetentionChanged{}, domain.AccountErased{}),
+	Fold:    foldAccount,
 }
 
 func foldAccount(r Recorded, c *Changes) {
 	switch e := r.Fact.(type) {
 	case domain.AccountRegistered:
 		c.Insert(accountsTable, e.AccountID, Row{{"email", e.Email}, {"name", e.Name}, {"created_at", r.RecordedAt}})
+	case domain.AccountErased:
+		c.Delete(accountsTable, e.AccountID)
+		c.Insert(erasedAccountsTable, e.AccountID, Row{{"position", r.Position}, {"erased_at", r.RecordedAt}})
 	case domain.RetentionChanged:
 		if e.Kind == logLine {
 			c.Update(accountsTable, r.StreamID, Row{{"log_line_days", e.Days}})

@@ -11,9 +11,9 @@ var logLine = domain.ExecutionLogLine{}.EventType()
 // ofArchived is the condition that an execution x belongs to whom a domain.LogArchived is about.
 const ofArchived = "(cardinality($3::uuid[]) = 0 or x.account_id = any($3)) and x.account_id <> all($4::uuid[])"
 
-// sweepExecutions removes the lines that were moved to the archive. A rebuild that comes later does not find them in the
+// sweepArchived removes the lines that were moved to the archive. A rebuild that comes later does not find them in the
 // log; it knows by foldArchived which executions had some.
-func sweepExecutions(r Recorded) []Statement {
+func sweepArchived(r Recorded) []Statement {
 	e, ok := r.Fact.(domain.LogArchived)
 	if !ok {
 		return nil

@@ -72,20 +72,29 @@ var executionsProjection = &Projection{
 		completed_at     timestamptz,
 		logs_archived    boolean     not null default false
 	) with (fillfactor = 80);
-	` + logsDDL,
+	` + noStatistics("executions", "function_name", "input", "output", "error", "error_type", "stack") + logsDDL,
 	Indexes: `create index executions_newest_first on executions (account_id, created_position desc);
 	create index executions_of_function on executions (function_id, created_position desc);
 	create index executions_of_function_by_status on executions (function_id, status, created_position desc);
 	create index executions_by_status on executions (account_id, status, created_position desc);
 	create index executions_running on executions (worker_id) where status = 'running';
-	-- Lines leave by their positions, see sweepExecutions. They come in that order, so that this index has next to nothing in it.
+	-- Lines leave by their positions, see sweepArchived. They come in that order, so that this index has next to nothing in it.
 	create index execution_logs_by_position on execution_logs using brin (position);
 	-- A function has one account. Not knowing that, Postgres takes a condition on both for a rare match, and sorts.
 	create statistics executions_of_account (dependencies) on account_id, function_id from executions`,
 	Types: types(domain.ExecutionRequested{}, domain.ExecutionStarted{}, domain.ExecutionLogLine{},
-		domain.ExecutionCompleted{}, domain.ExecutionFailed{}, domain.LogArchived{}),
-	Fold:  foldExecution,
+		domain.ExecutionCompleted{}, domain.ExecutionFailed{}, domain.LogArchived{}, domain.AccountErased{}),
 	Sweep: sweepExecutions,
+	Fold:  foldExecution,
+}
+
+var sweepErasedExecutions = sweepErased(
+	"delete from execution_logs where execution_id in (select id from executions where account_id = $1)",
+	"delete from executions where account_id = $1",
+)
+
+func sweepExecutions(r Recorded) []Statement {
+	return append(sweepArchived(r), sweepErasedExecutions(r)...)
 }
 
 func foldExecution(r Recorded, c *Changes) {

@@ -35,7 +35,7 @@ var functionsTable = &Table{Name: "functions", Columns: []Column{
 }}
 
 var functionsProjection = &Projection{
-	Name: "functions", Version: 1, Tables: []*Table{functionsTable},
+	Name: "functions", Version: 2, Tables: []*Table{functionsTable},
 	DDL: `create table functions (
 		id               uuid        not null primary key,
 		account_id       uuid        not null,
@@ -51,9 +51,10 @@ var functionsProjection = &Projection{
 		status           text        not null,
 		created_at       timestamptz not null,
 		updated_at       timestamptz not null
-	)`,
+	);` + noStatistics("functions", "name", "description", "code", "entry_point"),
 	Indexes: `create index functions_newest_first on functions (account_id, created_position desc)`,
-	Types:   types(domain.FunctionCreated{}, domain.FunctionUpdated{}, domain.FunctionDeleted{}),
+	Types:   types(domain.FunctionCreated{}, domain.FunctionUpdated{}, domain.FunctionDeleted{}, domain.AccountErased{}),
+	Sweep:   sweepErased("delete from functions where account_id = $1"),
 	Fold:    foldFunction,
 }
 

@@ -33,6 +33,7 @@ type generation struct {
 	conn       *pgx.Conn // finds names in the generation's schema only, and holds the lock on the projection's rebuild
 	live       string    // the schema of the log and of the tables that serve, quoted
 	position   Position  // what the tables show
+	readable   accounts  // those of which the log has told something so far
 
 	guard func(context.Context) error // asked last whether the swap may happen; nil: it may
 }
@@ -58,7 +59,7 @@ func connectGeneration(ctx context.Context, config *pgx.ConnConfig, p *Projectio
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
-	g := &generation{projection: p, conn: conn}
+	g := &generation{projection: p, conn: conn, readable: accounts{}}
 	if err = lockRebuild(ctx, conn, p.Name, lockPatience); err == nil {
 		g.live, err = logSchema(ctx, conn)
 	}

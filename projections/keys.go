@@ -27,7 +27,7 @@ var keysTable = &Table{Name: "keys", Columns: []Column{
 }}
 
 var keysProjection = &Projection{
-	Name: "keys", Version: 1, Tables: []*Table{keysTable},
+	Name: "keys", Version: 2, Tables: []*Table{keysTable},
 	DDL: `create table keys (
 		id               uuid        not null primary key,
 		account_id       uuid        not null,
@@ -38,10 +38,11 @@ var keysProjection = &Projection{
 		created_at       timestamptz not null,
 		last_used        timestamptz,
 		expires_at       timestamptz
-	)`,
+	);` + noStatistics("keys", "name", "hash"),
 	Indexes: `create index keys_newest_first on keys (account_id, created_position desc);
 	create index keys_by_prefix on keys (prefix)`,
-	Types: types(domain.KeyCreated{}, domain.KeyUsed{}, domain.KeyDeleted{}),
+	Types: types(domain.KeyCreated{}, domain.KeyUsed{}, domain.KeyDeleted{}, domain.AccountErased{}),
+	Sweep: sweepErased("delete from keys where account_id = $1"),
 	Fold: func(r Recorded, c *Changes) {
 		switch e := r.Fact.(type) {
 		case domain.KeyCreated:

@@ -22,14 +22,14 @@ var logsTable = &Table{Name: "execution_logs", Columns: []Column{
 	{"position", "bigint"}, {"execution_id", "uuid"}, {"stream", "text"}, {"text", "text"}, {"written_at", "timestamptz"},
 }}
 
-const logsDDL = `create table execution_logs (
+var logsDDL = `create table execution_logs (
 	execution_id uuid        not null,
 	position     bigint      not null,
 	stream       text        not null,
 	text         text        not null,
 	written_at   timestamptz not null,
 	primary key (execution_id, position)
-)`
+);` + noStatistics("execution_logs", "text")
 
 // The log of the execution x as one string, in which every line ends with a newline, and the string's length in bytes.
 const (

@@ -61,7 +61,7 @@ func (pl *pipeline) fill(ctx context.Context, g *generation, upto Position, pass
 	})
 	group.Go(func() error {
 		defer close(pages)
-		return foldChunks(ctx, g.projection, chunks, pages)
+		return foldChunks(ctx, g, chunks, pages)
 	})
 	group.Go(func() error {
 		for pg := range pages {
@@ -162,7 +162,7 @@ func (pl *pipeline) decode(ctx context.Context, c *chunk) error {
 }
 
 // foldChunks folds decoded chunks into pages.
-func foldChunks(ctx context.Context, p *Projection, chunks <-chan *chunk, pages chan<- page) error {
+func foldChunks(ctx context.Context, g *generation, chunks <-chan *chunk, pages chan<- page) error {
 	changes, bytes := newChanges(), 0
 	flush := func(sweep []Statement, last Position) error {
 		select {
@@ -178,12 +178,12 @@ func foldChunks(ctx context.Context, p *Projection, chunks <-chan *chunk, pages 
 			return err
 		}
 		for _, r := range c.records {
-			if sweep := p.sweep(r); len(sweep) > 0 {
+			if sweep := g.sweep(r); len(sweep) > 0 {
 				if err := flush(sweep, 0); err != nil {
 					return err
 				}
 			}
-			if err := p.foldSafely(r, changes); err != nil {
+			if err := g.projection.foldSafely(r, changes); err != nil {
 				return err
 			}
 		}

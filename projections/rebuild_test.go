@@ -37,7 +37,7 @@ func (f fixture) standing(t testing.TB) standing {
 	}
 	err := f.store.Pool().QueryRow(f.ctx, `select array_agg(name order by name) from (
 		select indexdef as name from pg_indexes where schemaname = 'public'
-			and tablename in ('accounts', 'functions', 'executions', 'execution_logs', 'keys')
+			and tablename in ('accounts', 'functions', 'executions', 'execution_logs', 'keys', 'erased_accounts')
 		union all select stxname || ' on ' || stxrelid::regclass from pg_statistic_ext where stxnamespace = 'public'::regnamespace) x`).Scan(&s.Indexes)
 	require.NoError(t, err)
 	return s
@@ -80,6 +80,7 @@ func (f fixture) aLittleOfEverything(t testing.TB) (owner, function uuid.UUID) {
 	_, err = f.DeleteKey.Handle(f.ctx, system, domain.DeleteKey{KeyID: deleted.ID, AccountID: owner})
 	require.NoError(t, err)
 	require.NotEqual(t, kept.ID, deleted.ID)
+	f.erase(t, f.account(t, newID().String()+"@example.com"))
 	f.caughtUp(t)
 	return owner, function
 }

@@ -58,8 +58,15 @@ type Executor struct {
 	giveUp     context.CancelFunc
 	unfinished sync.WaitGroup
 
-	mu   sync.Mutex
-	held map[uuid.UUID]bool // the executions in the executor's hands
+	mu     sync.Mutex
+	held   map[uuid.UUID]bool      // the executions in the executor's hands
+	active map[uuid.UUID]activeRun // those of them that run
+}
+
+// activeRun is what it takes to end a run for its account's sake.
+type activeRun struct {
+	accountID uuid.UUID
+	stop      context.CancelFunc
 }
 
 // NewExecutor returns an executor that takes executions at once.
@@ -75,7 +82,8 @@ func NewExecutor(recorder Recorder, runner Runner, config ExecutorConfig) *Execu
 	}
 	e := &Executor{
 		recorder: recorder, runner: runner, config: config,
-		slots: make(chan struct{}, config.Slots), stopping: make(chan struct{}), held: map[uuid.UUID]bool{},
+		slots: make(chan struct{}, config.Slots), stopping: make(chan struct{}),
+		held: map[uuid.UUID]bool{}, active: map[uuid.UUID]activeRun{},
 	}
 	// The runs have contexts of their own: a subscription that closes must not take them with it.
 	e.runs, e.stopRuns = context.WithCancel(context.Background())
@@ -167,6 +175,7 @@ func (e *Executor) Holds(executionID uuid.UUID) bool {
 func (e *Executor) release(executionID uuid.UUID) {
 	e.mu.Lock()
 	delete(e.held, executionID)
+	delete(e.active, executionID)
 	e.mu.Unlock()
 	<-e.slots
 	e.unfinished.Done()
@@ -176,6 +185,9 @@ func (e *Executor) release(executionID uuid.UUID) {
 func (e *Executor) run(attempt *domain.Attempt) {
 	ctx, cancel := context.WithCancel(e.runs)
 	defer cancel()
+	e.mu.Lock()
+	e.active[attempt.Execution.ID] = activeRun{attempt.Execution.AccountID, cancel}
+	e.mu.Unlock()
 	r := &reporter{
 		recorder: e.recorder, attempt: attempt, giveUp: e.reports, stopRun: cancel,
 		logger: e.config.Logger.With("execution", attempt.Execution.ID),
@@ -186,6 +198,17 @@ func (e *Executor) run(attempt *domain.Attempt) {
 		r.end <- e.runner.Run(ctx, invocation, func(line domain.ExecutionLogLine) { r.lines <- line })
 	}()
 	r.report()
+}
+
+// StopAccount ends the runs of an account that was erased. Nobody wants to know how they end.
+func (e *Executor) StopAccount(accountID uuid.UUID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, run := range e.active {
+		if run.accountID == accountID {
+			run.stop()
+		}
+	}
 }
 
 // Stop takes no new executions, waits for the running ones as long as the grace period allows, then kills the rest,

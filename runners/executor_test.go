@@ -225,3 +225,25 @@ func TestStopGivesUpWithItsContext(t *testing.T) {
 	require.Empty(t, log.ends(id))
 	require.Equal(t, 1, e.Free(), "nothing runs any more")
 }
+
+func TestTheRunsOfAnErasedAccountEndAndNoOthers(t *testing.T) {
+	t.Parallel()
+	log := newMemoryLog(function("nodejs", `x`))
+	started := make(chan struct{}, 3)
+	e := newTestExecutor(t, log, untilStopped(started), ExecutorConfig{Slots: 3})
+	erased, other := uuid.New(), uuid.New()
+	ids := map[uuid.UUID][]uuid.UUID{}
+	for _, account := range []uuid.UUID{erased, other, erased} {
+		log.function.AccountID = account
+		id := log.request(t, `{}`)
+		ids[account] = append(ids[account], id)
+		require.NoError(t, e.Execute(t.Context(), id))
+		<-started
+	}
+	e.StopAccount(erased)
+	for _, id := range ids[erased] {
+		log.awaitEnd(t, id)
+	}
+	require.True(t, e.Holds(ids[other][0]))
+	require.Empty(t, log.ends(ids[other][0]))
+}

@@ -124,16 +124,22 @@ func TestFoldersAreGoneAfterTheRun(t *testing.T) {
 }
 
 func TestAFolderOfADeadServerIsRemovedAndOneOfALivingIsNot(t *testing.T) {
-	dead, err := os.MkdirTemp("", workspacePrefix)
-	require.NoError(t, err)
+	makeDir := func(prefix string, age time.Duration) string {
+		folder, err := os.MkdirTemp("", prefix)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = os.RemoveAll(folder) })
+		require.NoError(t, os.Chtimes(folder, time.Now().Add(-age), time.Now().Add(-age)))
+		return folder
+	}
+	dead, deadBefore, starting := makeDir(workspacePrefix, 0), makeDir(startingPrefix, time.Hour), makeDir(startingPrefix, 0)
 	living, err := newWorkspaces(&users{})
 	require.NoError(t, err)
-	for _, folder := range []string{dead, living.root} {
-		old := time.Now().Add(-time.Hour)
-		require.NoError(t, os.Chtimes(folder, old, old))
-	}
+	old := time.Now().Add(-time.Hour)
+	require.NoError(t, os.Chtimes(living.root, old, old))
 	removeDeadWorkspaces()
-	require.NoDirExists(t, dead)
+	require.NoDirExists(t, dead, "although it is young: there may be code of an account in it that was erased")
+	require.NoDirExists(t, deadBefore)
+	require.DirExists(t, starting)
 	require.DirExists(t, living.root)
 	require.NoError(t, living.close())
 	require.NoDirExists(t, living.root)

@@ -24,8 +24,11 @@ const (
 	pythonShim = "shims/python.py"
 )
 
-// workspacePrefix names the folder of one server under the system's temporary folder.
-const workspacePrefix = "voltrun-runs-"
+// How the folder of one server is named under the system's temporary folder, and before its lock is held.
+const (
+	workspacePrefix = "voltrun-runs-"
+	startingPrefix  = "voltrun-starting-"
+)
 
 // workspaces is where the runs of one server have their files: the shims, and a folder for each run.
 type workspaces struct {
@@ -35,26 +38,41 @@ type workspaces struct {
 
 func newWorkspaces(users *users) (*workspaces, error) {
 	removeDeadWorkspaces()
-	root, err := os.MkdirTemp("", workspacePrefix)
+	made, err := os.MkdirTemp("", startingPrefix)
 	if err != nil {
 		return nil, err
 	}
-	w := &workspaces{}
-	if w.root, err = filepath.EvalSymlinks(root); err == nil {
+	w := &workspaces{root: made}
+	if err = w.open(); err == nil {
 		err = w.prepare(users)
 	}
 	if err != nil {
-		_ = os.RemoveAll(root)
+		_ = os.RemoveAll(w.root)
 		return nil, err
 	}
 	return w, nil
 }
 
-// prepare fills the root. Functions may pass through it (0711), not list it.
-func (w *workspaces) prepare(users *users) (err error) {
-	if w.lock, err = lockFolder(w.root); err != nil {
+// open gives the root its name once its lock is held: a folder of that name without a lock is a dead server's.
+func (w *workspaces) open() error {
+	path, err := filepath.EvalSymlinks(w.root)
+	if err != nil {
 		return err
 	}
+	if w.lock, err = lockFolder(path); err != nil {
+		return err
+	}
+	folder, name := filepath.Split(path)
+	named := filepath.Join(folder, workspacePrefix+strings.TrimPrefix(name, startingPrefix))
+	if err := os.Rename(path, named); err != nil {
+		return err
+	}
+	w.root = named
+	return nil
+}
+
+// prepare fills the root. Functions may pass through it (0711), not list it.
+func (w *workspaces) prepare(users *users) (err error) {
 	if err := os.Chmod(w.root, 0o711); err != nil {
 		return err
 	}
@@ -113,12 +131,17 @@ func lockFolder(folder string) (*os.File, error) {
 	return lock, nil
 }
 
-// removeDeadWorkspaces removes what killed servers left behind. A young folder may still be about to be locked.
+// removeDeadWorkspaces removes what killed servers left behind, in which there may be code of accounts that are erased
+// later. A young folder of a server that is starting may still be about to be locked.
 func removeDeadWorkspaces() {
 	folders, _ := filepath.Glob(filepath.Join(os.TempDir(), workspacePrefix+"*"))
-	for _, folder := range folders {
+	starting, _ := filepath.Glob(filepath.Join(os.TempDir(), startingPrefix+"*"))
+	for _, folder := range append(folders, starting...) {
 		info, err := os.Lstat(folder)
-		if err != nil || !info.IsDir() || time.Since(info.ModTime()) < time.Minute {
+		if err != nil || !info.IsDir() {
+			continue
+		}
+		if strings.HasPrefix(filepath.Base(folder), startingPrefix) && time.Since(info.ModTime()) < time.Minute {
 			continue
 		}
 		if stat, ok := info.Sys().(*syscall.Stat_t); !ok || int(stat.Uid) != os.Geteuid() {

@@ -30,7 +30,8 @@ const environmentHelp = `It is configured by the environment:
   VOLTRUN_DATA         the folder for the private Postgres and the server's secrets (.voltrun)
   DATABASE_URL         a Postgres to use instead of the private one: a libpq keyword string or a postgres:// URL
   JWT_SECRET           signs access tokens, at least 32 bytes; without it, one is made and kept in the data folder
-  VOLTRUN_MASTER_KEY   wraps the data keys of the accounts, 64 hex digits; without it, one is made and kept in the data folder
+  VOLTRUN_MASTER_KEY   wraps the data keys of the accounts, 64 hex digits; without it, one is made and kept in the data folder.
+                       While it is changed: NEW,OLD (see voltrun keys rotate --help)
   VOLTRUN_PROOF_KEY    signs the heads of the log; without it, one is made and kept in the data folder
   VOLTRUN_PARTITION_EVENTS  how many events a partition of the log has that is made from now on (1000000)
   VOLTRUN_ARCHIVE      the folder for what "voltrun archive" takes out of the database (archive in the data folder)
@@ -49,7 +50,7 @@ type config struct {
 	DatabaseURL   string // empty: a private Postgres
 	JWTSecret     string // empty: one of the data folder
 	ProofKey      string // signs the heads of the log; empty: one of the data folder
-	MasterKey     string // 64 hex digits; empty: one of the data folder
+	MasterKey     string // 64 hex digits, or several keys separated by commas, the newest first; empty: those of the data folder
 	DevOrigins    []string
 	Slots         int   // 0: the executor's default
 	PartitionSize int64 // positions of a partition of the log
@@ -112,7 +113,7 @@ func (c config) check() error {
 		errs = append(errs, fmt.Errorf("PORT must be a number from 1 to 65535, but is %q", c.Port))
 	}
 	if c.MasterKey != "" {
-		if _, err := eventstore.ParseMasterKey(c.MasterKey); err != nil {
+		if _, err := eventstore.ParseMasterKeys(c.MasterKey); err != nil {
 			errs = append(errs, fmt.Errorf("VOLTRUN_MASTER_KEY: %w", err))
 		}
 	}

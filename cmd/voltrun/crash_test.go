@@ -177,7 +177,7 @@ func openLog(t *testing.T, dataDir string) (*postgres.Store, *eventstore.Codec) 
 	store, err := postgres.Open(context.Background(), database.DSN(), uuid.New(), quiet)
 	require.NoError(t, err)
 	t.Cleanup(store.Close)
-	keys, err := newKeyRing(config{DataDir: dataDir}, store)
+	keys, err := newKeyRing(t.Context(), config{DataDir: dataDir}, store)
 	require.NoError(t, err)
 	return store, eventstore.DomainCodec(keys)
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// signUp opens an account with this address and returns its client, with an API key.
-func (s *server) signUp(t *testing.T, email string) client {
+// openAccount opens an account with this address and returns its client, with an API key.
+func (s *server) openAccount(t *testing.T, email string) client {
 	t.Helper()
 	var account struct{ Token string }
 	client{url: s.url()}.must(t, http.StatusCreated, "POST", "/api/auth/register",
@@ -44,10 +44,10 @@ func TestAnAccountMovesToAnotherServerThatRuns(t *testing.T) {
 	from, to := newServer(t), newServer(t)
 	from.start(t)
 	to.start(t)
-	here := from.signUp(t, "ada@example.com")
+	here := from.openAccount(t, "ada@example.com")
 	function := here.createFunction(t, "nodejs", chatter)
 	here.runToEnd(t, function)
-	other := to.signUp(t, "grace@example.com")
+	other := to.openAccount(t, "grace@example.com")
 
 	file, key := filepath.Join(from.dataDir, "ada.voltrun"), filepath.Join(from.dataDir, "transfer.key")
 	shown := from.run(t, "export", "--account", "ADA@example.com", "--key-file", key, file)
@@ -78,7 +78,7 @@ func TestAWholeLogMovesToANewServer(t *testing.T) {
 	t.Parallel()
 	from, to := newServer(t), newServer(t)
 	from.start(t)
-	c := from.signUp(t, "ada@example.com")
+	c := from.openAccount(t, "ada@example.com")
 	function := c.createFunction(t, "nodejs", chatter)
 	c.runToEnd(t, function)
 	before := c.shown(t, everything...)
@@ -117,7 +117,7 @@ func TestATransferThatCannotBeSaysWhyAndLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	from, to := newServer(t), newServer(t)
 	from.start(t)
-	from.signUp(t, "ada@example.com")
+	from.openAccount(t, "ada@example.com")
 	dir := publicTempDir(t)
 	file, key := filepath.Join(dir, "all.voltrun"), filepath.Join(dir, "key")
 	from.run(t, "export", "--key-file", key, file)

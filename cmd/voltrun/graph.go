@@ -40,7 +40,7 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer, li
 			// the log
 			openDatabase,
 			openStore,
-			newKeyRing,
+			openKeyRing,
 			eventstore.DomainCodec,
 			openArchive,
 
@@ -60,6 +60,7 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer, li
 			newRouter,
 			followLog,
 			newRebuilder,
+			projections.NewEraser,
 			projections.NewRebuilds,
 			newProofKey,
 			newKeeper,
@@ -68,11 +69,15 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer, li
 			newRescuer,
 
 			// the edge
+			newAccounts,
 			newProver,
 			newAPI,
 			newHTTPServer,
 		),
-		fx.Invoke(setUpProjections, runRequested, startRouter, catchUp, startKeeper, startRescuer, pruneAnswers, startServer, announce),
+		fx.Invoke(
+			setUpProjections, runRequested, hearErasures, startRouter, catchUp, startKeeper, startRescuer, startEraser, pruneAnswers,
+			startServer, announce,
+		),
 		fx.NopLogger,
 	)
 }
@@ -144,6 +149,7 @@ type apiParts struct {
 	History     *projections.History
 	Live        *projections.Live
 	Rebuilds    *projections.Rebuilds
+	Accounts    rest.Accounts
 	Store       *postgres.Store
 	Executor    *runners.Executor
 	Runtimes    *runners.Runtimes
@@ -159,8 +165,7 @@ func newAPI(opened *resources, p apiParts) (*rest.API, error) {
 	}
 	api, err := rest.New(rest.Config{
 		Commands: p.Commands, Idempotency: p.Idempotency, Queries: p.Queries, History: p.History, Live: p.Live, Rebuilds: p.Rebuilds,
-		JWTSecret: secret, Retention: p.Config.Retention, DevOrigins: p.Config.DevOrigins, Logger: p.Logger,
-		FirstAccount: func(ctx context.Context) (uuid.UUID, error) { return projections.FirstAccount(ctx, p.Store) },
+		Accounts: p.Accounts, JWTSecret: secret, Retention: p.Config.Retention, DevOrigins: p.Config.DevOrigins, Logger: p.Logger,
 		Health: rest.Health{
 			Version: version, Runtimes: p.Runtimes.Available(), Ping: p.Store.Ping, Head: p.Store.Head, Executions: p.Executor.Slots,
 		},
@@ -171,6 +176,13 @@ func newAPI(opened *resources, p apiParts) (*rest.API, error) {
 	}
 	opened.add("the API", noError(api.Close))
 	return api, nil
+}
+
+func newAccounts(store *postgres.Store, keys *eventstore.KeyRing, eraser *projections.Eraser) rest.Accounts {
+	return rest.Accounts{
+		First:  func(ctx context.Context) (uuid.UUID, error) { return projections.FirstAccount(ctx, store) },
+		Erased: keys.Erased, Erasures: eraser.Status,
+	}
 }
 
 func newHTTPServer(api *rest.API, logger *slog.Logger) *http.Server {
@@ -240,6 +252,18 @@ func catchUp(lc fx.Lifecycle, store *postgres.Store, live *projections.Live, log
 
 func startRescuer(lc fx.Lifecycle, rescuer *runners.Rescuer) {
 	lc.Append(fx.StartStopHook(rescuer.Start, rescuer.Stop))
+}
+
+// hearErasures makes this process forget an account's key, and end its runs, when any process has erased it.
+func hearErasures(store *postgres.Store, keys *eventstore.KeyRing, executor *runners.Executor) {
+	store.OnErase(func(account uuid.UUID) {
+		keys.NoteErased(account)
+		executor.StopAccount(account)
+	})
+}
+
+func startEraser(lc fx.Lifecycle, eraser *projections.Eraser) {
+	lc.Append(fx.StartStopHook(eraser.Start, eraser.Stop))
 }
 
 func startServer(lc fx.Lifecycle, listener net.Listener, server *http.Server, logger *slog.Logger, shutdown fx.Shutdowner) {

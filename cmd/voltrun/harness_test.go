@@ -140,6 +140,7 @@ func (s *server) awaitHealthy(t testing.TB) {
 		}
 		select {
 		case err := <-s.exited:
+			s.process = nil
 			t.Fatalf("the server ended while it started (%v):\n%s", err, s.output)
 		case <-time.After(20 * time.Millisecond):
 		}

@@ -36,7 +36,8 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(serveCommand(), demoCommand(), replayCommand(), auditCommand(), projectionsCommand(), archiveCommand(), exportCommand(), importCommand())
+	cmd.AddCommand(serveCommand(), demoCommand(), replayCommand(), auditCommand(), projectionsCommand(), archiveCommand(),
+		exportCommand(), importCommand(), keysCommand())
 	return cmd
 }
 

@@ -31,7 +31,7 @@ func useStore(ctx context.Context, c config, dsn string, use func(context.Contex
 		return err
 	}
 	defer store.Close()
-	keys, err := newKeyRing(c, store)
+	keys, err := newKeyRing(ctx, c, store)
 	if err != nil {
 		return err
 	}

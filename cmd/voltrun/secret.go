@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/voltrun/voltrun/eventstore"
-	"github.com/voltrun/voltrun/eventstore/postgres"
 	"github.com/voltrun/voltrun/interfaces/rest"
 )
 
@@ -37,31 +35,6 @@ func jwtSecret(c config) ([]byte, error) {
 		return nil, fmt.Errorf("the secret in %s is too short; delete the file to have a new one made (everybody has to log in again)", file)
 	}
 	return []byte(secret), nil
-}
-
-// masterKeyFile holds the key that wraps the accounts' data keys, when VOLTRUN_MASTER_KEY does not.
-const masterKeyFile = "master_key"
-
-// newKeyRing makes the keys of the accounts readable, with the configured master key or the data folder's own, which is
-// made at the first start.
-func newKeyRing(c config, store *postgres.Store) (*eventstore.KeyRing, error) {
-	text, source := c.MasterKey, "VOLTRUN_MASTER_KEY"
-	if text == "" {
-		file := filepath.Join(c.DataDir, masterKeyFile)
-		if err := makeSecret(file, newSecret()); err != nil {
-			return nil, fmt.Errorf("make the master key: %w", err)
-		}
-		content, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("read the master key: %w", err)
-		}
-		text, source = string(content), file
-	}
-	master, err := eventstore.ParseMasterKey(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", source, err)
-	}
-	return eventstore.NewKeyRing(store, master), nil
 }
 
 // newSecret is 32 random bytes, as hex digits.

@@ -180,3 +180,10 @@ func (s *Store) Forget(_ context.Context, owner uuid.UUID) error {
 	delete(s.secrets, owner)
 	return nil
 }
+
+// Erased implements eventstore.Vault.
+func (s *Store) Erased(_ context.Context, owner uuid.UUID) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.erased[owner], nil
+}

@@ -33,6 +33,7 @@ type session struct {
 
 	mu      sync.Mutex
 	wakeups map[chan struct{}]struct{}
+	onErase []func(owner uuid.UUID)
 
 	cancel  context.CancelFunc
 	stopped chan struct{}
@@ -92,6 +93,30 @@ func (s *session) wakeAll() {
 	}
 }
 
+// erasedChannel is what listeners are notified on when an owner's secrets were erased, with the owner.
+const erasedChannel = "voltrun_erased"
+
+// OnErase has tell called whenever the secrets of an owner were erased, by this process or another, mostly within
+// milliseconds. It is a hint: while the session is broken it is not heard. tell must not wait for anything.
+func (s *Store) OnErase(tell func(owner uuid.UUID)) {
+	s.session.mu.Lock()
+	defer s.session.mu.Unlock()
+	s.session.onErase = append(s.session.onErase, tell)
+}
+
+func (s *session) erased(n *pgconn.Notification) {
+	owner, err := uuid.Parse(n.Payload)
+	if err != nil {
+		return // another version's notification
+	}
+	s.mu.Lock()
+	listeners := s.onErase
+	s.mu.Unlock()
+	for _, tell := range listeners {
+		tell(owner)
+	}
+}
+
 func (s *session) run(ctx context.Context, conn *pgx.Conn) {
 	defer close(s.stopped)
 	for {
@@ -131,6 +156,10 @@ func (s *session) listen(ctx context.Context, conn *pgx.Conn) error {
 
 // notified wakes everybody for an append of another process, and returns the head that the notification tells.
 func (s *session) notified(n *pgconn.Notification, known eventstore.Position) eventstore.Position {
+	if n.Channel == erasedChannel {
+		s.erased(n)
+		return known
+	}
 	if n.PID != s.writerPID.Load() {
 		s.wakeAll()
 	}
@@ -165,7 +194,7 @@ func (s *session) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, listenErr := conn.Exec(ctx, "listen "+channel)
+	_, listenErr := conn.Exec(ctx, "listen "+channel+"; listen "+erasedChannel)
 	_, lockErr := conn.Exec(ctx, "select pg_advisory_lock_shared($1)", leaseKey(s.processID))
 	if err := errors.Join(listenErr, lockErr); err != nil {
 		closeNow(conn)

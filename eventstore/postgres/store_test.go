@@ -280,7 +280,3 @@ func isClosed(err error) bool { return errors.Is(err, eventstore.ErrClosed) }
 func TestPostgresAnswersKeepTheContract(t *testing.T) {
 	storetest.RunAnswers(t, openStore(t, pgtest.Database(t)))
 }
-
-func TestPostgresVaultKeepsTheContract(t *testing.T) {
-	storetest.RunVault(t, openStore(t, pgtest.Database(t)))
-}

@@ -70,15 +70,25 @@ func (s *Store) PutNew(ctx context.Context, owner uuid.UUID, name string, secret
 	return kept, nil
 }
 
-// Erase implements eventstore.Vault.
+// Erase implements eventstore.Vault. Every process that listens is told, see OnErase.
 func (s *Store) Erase(ctx context.Context, owner uuid.UUID) error {
 	var round pgx.Batch // one implicit transaction
 	round.Queue(lockOwner, owner)
-	round.Queue("delete from vault where owner = $1", owner)
+	round.Queue("delete from vault where owner = $1 and name <> $2", owner, erasedMark)
 	round.Queue("delete from answers where account_id = $1", owner)
-	round.Queue("insert into vault (owner, name, secret) values ($1, $2, '')", owner, erasedMark)
+	round.Queue("insert into vault (owner, name, secret) values ($1, $2, '') on conflict (owner, name) do nothing", owner, erasedMark)
+	round.Queue("select pg_notify($1, $2::uuid::text)", erasedChannel, owner)
 	if err := s.pool.SendBatch(ctx, &round).Close(); err != nil {
 		return fmt.Errorf("erase the secrets of %s: %w", owner, err)
 	}
 	return nil
+}
+
+// Erased implements eventstore.Vault.
+func (s *Store) Erased(ctx context.Context, owner uuid.UUID) (erased bool, err error) {
+	err = s.pool.QueryRow(ctx, "select exists (select from vault where owner = $1 and name = $2)", owner, erasedMark).Scan(&erased)
+	if err != nil {
+		return false, fmt.Errorf("look whether %s was erased: %w", owner, err)
+	}
+	return erased, nil
 }

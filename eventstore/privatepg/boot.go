@@ -110,7 +110,8 @@ func (s *Server) arguments() []string {
 		"jit":                     "off", // costs more than it gains on queries that take milliseconds
 		"timezone":                "UTC",
 		"log_timezone":            "UTC",
-		"log_min_error_statement": "panic", // statements hold what users entered
+		"log_min_error_statement": "panic", // statements hold what users entered,
+		"log_error_verbosity":     "terse", // and details the values of rows
 	}
 	if s.cluster.binaries.major >= 18 {
 		settings["io_method"] = "sync" // saves three processes that one machine's load does not need

@@ -1,6 +1,7 @@
 package privatepg
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 )
 
@@ -41,6 +43,30 @@ func TestServerIsDurableAndListensOnNoPort(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 	require.Equal(t, "ä", query(t, s.DSN(), "select lower('Ä')"))
+}
+
+// The log says what went wrong, and nothing of what somebody entered.
+func TestTheLogTellsErrorsWithoutTheValuesOfRows(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{DataDir: openDir(t)})
+	query(t, s.DSN(), "create table people (email text primary key, age int check (age > 0))")
+	conn, err := pgx.Connect(t.Context(), s.DSN())
+	require.NoError(t, err)
+	defer conn.Close(context.Background())
+	const insert = "insert into people values ($1, $2)"
+	_, err = conn.Exec(t.Context(), insert, "canary@example.com", 1)
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), insert, "canary@example.com", 1)
+	require.Error(t, err)
+	_, err = conn.Exec(t.Context(), insert, "canary", -1)
+	require.Error(t, err)
+	_, err = conn.CopyFrom(t.Context(), pgx.Identifier{"people"}, []string{"email", "age"}, pgx.CopyFromRows([][]any{{"canary@example.com", 1}}))
+	require.Error(t, err)
+	log, err := os.ReadFile(s.Info().LogFile)
+	require.NoError(t, err)
+	require.Contains(t, string(log), "duplicate key value")
+	require.Contains(t, string(log), "violates check constraint")
+	require.NotContains(t, string(log), "canary")
 }
 
 func TestSecondStartOnTheSameFolderIsRefusedAndTouchesNothing(t *testing.T) {

@@ -42,7 +42,15 @@ func RunVault(t *testing.T, v eventstore.Vault) {
 	require.NoError(t, err)
 	require.Equal(t, []byte("first"), kept, "the first one stays")
 
+	requireErased := func(want bool, owner uuid.UUID) {
+		erased, err := v.Erased(ctx, owner)
+		require.NoError(t, err)
+		require.Equal(t, want, erased)
+	}
+	requireErased(false, owner)
 	require.NoError(t, v.Erase(ctx, owner))
+	requireErased(true, owner)
+	requireErased(false, other)
 	_, err = v.Get(ctx, owner, "data key")
 	require.ErrorIs(t, err, eventstore.ErrNoSecret)
 	_, err = v.PutNew(ctx, owner, "data key", []byte("third"))

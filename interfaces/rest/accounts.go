@@ -103,3 +103,29 @@ func (a *API) me(ctx context.Context, r *request) (int, any, error) {
 	}
 	return http.StatusOK, map[string]any{"user": account}, err
 }
+
+var errEraseByKey = &domain.Error{Code: domain.Forbidden,
+	Message: "An API key cannot erase its account. Log in and send the access token instead."}
+
+// eraseAccount ends the account of whoever asks. The body may be absent; a password in it confirms that it is meant.
+func (a *API) eraseAccount(ctx context.Context, r *request) (int, any, error) {
+	if r.caller.actor.Kind == domain.ActorAPIKey {
+		return 0, nil, errEraseByKey
+	}
+	var body struct {
+		Password *string `json:"password"`
+	}
+	if err := r.decodeOptional(&body); err != nil {
+		return 0, nil, err
+	}
+	cmd := domain.EraseAccount{AccountID: r.caller.accountID, Password: body.Password}
+	if _, err := r.commands.EraseAccount.Handle(ctx, r.origin(), cmd); err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, messageBody{"The account was erased. Nobody can read any more what it held, and its email address is free."}, nil
+}
+
+// showErasures tells the operator how far the erasures of accounts are.
+func (a *API) showErasures(context.Context, *request) (int, any, error) {
+	return http.StatusOK, a.accounts.Erasures(), nil
+}

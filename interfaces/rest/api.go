@@ -32,11 +32,9 @@ type Config struct {
 	History     *projections.History
 	Live        *projections.Live
 	Rebuilds    *projections.Rebuilds
+	Accounts    Accounts
 	Health      Health
 	Proof       Proof
-
-	// FirstAccount is the account that was registered first, whose holder is the operator; nil when there is none.
-	FirstAccount func(context.Context) (uuid.UUID, error)
 
 	Retention  domain.Retention // the operator's, of accounts that have none of their own
 	JWTSecret  []byte           // signs access tokens; at least MinSecretBytes
@@ -44,6 +42,15 @@ type Config struct {
 	Logger     *slog.Logger
 	Now        func() time.Time // nil means time.Now
 }
+
+// Accounts is what the API asks about accounts that their read model does not tell.
+type Accounts struct {
+	First    func(context.Context) (uuid.UUID, error)                     // registered first, so its holder is the operator; nil when there is none
+	Erased   func(ctx context.Context, accountID uuid.UUID) (bool, error) // asked for every request of somebody who is signed in
+	Erasures func() projections.ErasureStatus
+}
+
+func (a Accounts) complete() bool { return a.First != nil && a.Erased != nil && a.Erasures != nil }
 
 // API serves HTTP. Close must be called when it serves no more.
 type API struct {
@@ -53,6 +60,7 @@ type API struct {
 	history     *projections.History
 	live        *projections.Live
 	rebuilds    *projections.Rebuilds
+	accounts    Accounts
 	health      Health
 	proof       Proof
 	retention   domain.Retention
@@ -70,7 +78,7 @@ type API struct {
 // complete tells whether everything is there that has no default.
 func (c Config) complete() bool {
 	return c.Commands != nil && c.Idempotency != nil && c.Queries != nil && c.History != nil && c.Live != nil && c.Rebuilds != nil &&
-		c.FirstAccount != nil && c.Logger != nil && c.Health.complete() && c.Proof.complete()
+		c.Accounts.complete() && c.Logger != nil && c.Health.complete() && c.Proof.complete()
 }
 
 // New makes the API.
@@ -89,7 +97,8 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		handlers: c.Commands, idempotency: c.Idempotency, queries: c.Queries, history: c.History, live: c.Live, rebuilds: c.Rebuilds,
-		health: c.Health, proof: c.Proof, retention: c.Retention, now: c.Now, logger: c.Logger, operator: newOperator(c.JWTSecret, c.Now, c.FirstAccount),
+		health: c.Health, proof: c.Proof, retention: c.Retention, now: c.Now, logger: c.Logger,
+		accounts: c.Accounts, operator: newOperator(c.JWTSecret, c.Now, c.Accounts.First),
 		tokens: newTokens(c.JWTSecret, c.Now), keyUses: startKeyUses(c.Commands.NoteKeyUse.Handle, c.Now, c.Logger),
 	}
 	a.handler = a.identify(a.observe(secure(allowOrigins(c.DevOrigins, a.router()))))

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/domain"
 )
@@ -31,7 +33,20 @@ func (a *API) authenticate(r *http.Request) (caller, error) {
 	case strings.HasPrefix(credential, commands.KeyPrefix):
 		return a.authenticateKey(ctx, credential)
 	}
-	return a.tokens.verify(credential)
+	who, err := a.tokens.verify(credential)
+	if err == nil {
+		err = a.requireAccount(ctx, who.accountID)
+	}
+	return who, err
+}
+
+// requireAccount refuses an account that was erased: it is nobody, whatever the credential says of itself.
+func (a *API) requireAccount(ctx context.Context, accountID uuid.UUID) error {
+	erased, err := a.accounts.Erased(ctx, accountID)
+	if err == nil && erased {
+		err = domain.ErrAccountErased
+	}
+	return err
 }
 
 // credentialOf returns the access token or API key that a request carries, empty when there is none.
@@ -59,6 +74,9 @@ func (a *API) authenticateKey(ctx context.Context, credential string) (caller, e
 	now := a.now()
 	if key.ExpiresAt != nil && !now.Before(*key.ExpiresAt) {
 		return caller{}, errKeyExpired
+	}
+	if err := a.requireAccount(ctx, key.AccountID); err != nil {
+		return caller{}, err
 	}
 	a.keyUses.note(key, requestID(ctx))
 	return caller{accountID: key.AccountID, actor: domain.Actor{Kind: domain.ActorAPIKey, ID: key.ID, Prefix: key.Prefix}}, nil

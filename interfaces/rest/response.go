@@ -30,6 +30,7 @@ type problem struct {
 var statuses = map[domain.Code]int{
 	domain.Invalid:      http.StatusBadRequest,
 	domain.Unauthorized: http.StatusUnauthorized,
+	domain.Forbidden:    http.StatusForbidden,
 	domain.NotFound:     http.StatusNotFound,
 	domain.Conflict:     http.StatusConflict,
 	domain.KeyReused:    http.StatusUnprocessableEntity,

@@ -50,6 +50,7 @@ func (a *API) routes() []route {
 		{"POST", "/api/auth/login", anyone, smallBody, a.logIn},
 		{"POST", "/api/auth/refresh", anyone, smallBody, a.refresh},
 		{"GET", "/api/auth/me", signedIn, noBody, a.me},
+		{"DELETE", "/api/account", signedIn, smallBody, a.eraseAccount},
 
 		{"GET", "/api/account/retention", signedIn, noBody, a.getRetention},
 		{"PUT", "/api/account/retention", signedIn, smallBody, a.setRetention},
@@ -84,6 +85,7 @@ func (a *API) routes() []route {
 		{"POST", "/api/admin/projections/{name}/rebuild", operators, smallBody, a.startRebuild},
 		{"DELETE", "/api/admin/projections/{name}/rebuild", operators, noBody, a.cancelRebuild},
 		{"POST", "/api/admin/projections/{name}/resume", operators, smallBody, a.resumeProjection},
+		{"GET", "/api/admin/erasures", operators, noBody, a.showErasures},
 
 		{"GET", healthPath, anyone, noBody, a.checkHealth},
 

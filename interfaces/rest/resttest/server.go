@@ -47,7 +47,8 @@ type Server struct {
 	Keeper      *proof.Keeper // a test starts it that needs what it signs
 	API         *rest.API
 
-	dsn string
+	accounts rest.Accounts
+	dsn      string
 }
 
 // Start starts a server that ends with the test. change may adapt the configuration before.
@@ -71,7 +72,7 @@ func serve(t testing.TB, dsn string, change []func(*rest.Config)) *Server {
 	config := rest.Config{
 		Commands: s.Commands, Idempotency: s.Idempotency, Queries: s.Queries, History: s.History, Live: s.Live, Rebuilds: s.Rebuilds,
 		JWTSecret: []byte(Secret), Logger: slog.New(slog.DiscardHandler),
-		FirstAccount: func(ctx context.Context) (uuid.UUID, error) { return projections.FirstAccount(ctx, s.Store) },
+		Accounts: s.accounts,
 		Health: rest.Health{
 			Version: Version, Runtimes: []string{"nodejs", "python"}, Ping: s.Store.Ping, Head: s.Store.Head,
 			Executions: func() (running, slots int) { return 0, 4 },
@@ -104,8 +105,10 @@ func open(t testing.TB, dsn string) *Server {
 	codec := storetest.Codec(store)
 	handlers := commands.New(store, store, codec, passwords, []string{"nodejs", "python"})
 	live := projectionstest.Follow(t, store, codec, projections.All())
-	rebuilds := projections.NewRebuilds(projectionstest.Rebuilder(store, codec, projections.All()), live)
+	rebuilder := projectionstest.Rebuilder(store, codec, projections.All())
+	rebuilds := projections.NewRebuilds(rebuilder, live)
 	t.Cleanup(rebuilds.Stop)
+	eraser := projections.NewEraser(store, codec.Keys(), rebuilder, slog.New(slog.DiscardHandler))
 	key, err := proof.ParseKey(proof.GenerateKey())
 	require.NoError(t, err)
 	keeper := proof.NewKeeper(store, key, proof.Witness{Path: filepath.Join(t.TempDir(), "heads.log")}, slog.New(slog.DiscardHandler))
@@ -115,6 +118,10 @@ func open(t testing.TB, dsn string) *Server {
 		Commands: handlers, Idempotency: commands.NewIdempotency(handlers, store, sha256.Sum256([]byte(Secret))),
 		Queries: projections.NewQueries(store.Pool()), History: projections.NewHistory(store.Pool(), codec, nil),
 		Store: store, Live: live, Rebuilds: rebuilds, dsn: dsn,
+		accounts: rest.Accounts{
+			First:  func(ctx context.Context) (uuid.UUID, error) { return projections.FirstAccount(ctx, store) },
+			Erased: codec.Keys().Erased, Erasures: eraser.Status,
+		},
 	}
 }
 

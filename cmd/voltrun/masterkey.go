@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/voltrun/voltrun/eventstore"
+	"github.com/voltrun/voltrun/eventstore/postgres"
+)
+
+// masterKeyFile holds the keys that wrap the accounts' data keys, one a line and the newest first, when VOLTRUN_MASTER_KEY
+// does not.
+const masterKeyFile = "master_key"
+
+func (c config) masterKeyFile() string { return filepath.Join(c.DataDir, masterKeyFile) }
+
+// masterKeysFrom says where the master keys come from.
+func (c config) masterKeysFrom() string {
+	if c.MasterKey != "" {
+		return "VOLTRUN_MASTER_KEY"
+	}
+	return c.masterKeyFile()
+}
+
+// masterKeys reads the master keys as they are now, the newest first.
+func (c config) masterKeys() ([]eventstore.MasterKey, error) {
+	text := c.MasterKey
+	if text == "" {
+		content, err := os.ReadFile(c.masterKeyFile())
+		if err != nil {
+			return nil, fmt.Errorf("read the master key: %w", err)
+		}
+		text = string(content)
+	}
+	keys, err := eventstore.ParseMasterKeys(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.masterKeysFrom(), err)
+	}
+	return keys, nil
+}
+
+// newKeyRing makes the keys of the accounts readable, with the configured master keys or the data folder's own, which is
+// made at the first start.
+func newKeyRing(ctx context.Context, c config, store *postgres.Store) (*eventstore.KeyRing, error) {
+	if c.MasterKey == "" {
+		if err := makeMasterKey(ctx, c, store); err != nil {
+			return nil, err
+		}
+	}
+	return eventstore.OpenKeyRing(store, c.masterKeys)
+}
+
+// openKeyRing is newKeyRing for a server.
+func openKeyRing(ctx context.Context, c config, store *postgres.Store) (*eventstore.KeyRing, error) {
+	keys, err := newKeyRing(ctx, c, store)
+	if err != nil {
+		return nil, err
+	}
+	return keys, requireMasterKeys(ctx, c, store)
+}
+
+// makeMasterKey makes the data folder's master key, unless there is one, or there was one: another cannot replace it.
+func makeMasterKey(ctx context.Context, c config, store *postgres.Store) error {
+	file := c.masterKeyFile()
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	counts, err := eventstore.CountDataKeys(ctx, store)
+	if err != nil {
+		return err
+	}
+	if len(counts) > 0 {
+		return fmt.Errorf("the master key is missing: %s is not there, but this database has accounts that cannot be read without it. "+
+			"Restore the file from a backup, copy it from the server that made the database, or set VOLTRUN_MASTER_KEY", file)
+	}
+	if err := makeSecret(file, newSecret()); err != nil {
+		return fmt.Errorf("make the master key: %w", err)
+	}
+	return nil
+}
+
+// requireMasterKeys refuses to serve a database of which a part cannot be read: it would seem empty, or fail later.
+func requireMasterKeys(ctx context.Context, c config, store *postgres.Store) error {
+	usage, err := masterKeyUsage(ctx, c, store)
+	if err != nil {
+		return err
+	}
+	for _, u := range usage {
+		if u.place == 0 {
+			return fmt.Errorf("a part of this database cannot be read: %d data keys are wrapped by the master key %s, which is not among those of %s. "+
+				"Add it there (voltrun keys status tells more)", u.dataKeys, u.id, c.masterKeysFrom())
+		}
+	}
+	return nil
+}
+
+// keyUsage is what a master key is used for.
+type keyUsage struct {
+	id       eventstore.MasterKeyID
+	place    int // among those that are given, from 1; 0: it is not given
+	dataKeys int // that it wraps
+}
+
+// masterKeyUsage lists the master keys that are given, in their order, and then those that are needed and missing.
+func masterKeyUsage(ctx context.Context, c config, store *postgres.Store) ([]keyUsage, error) {
+	keys, err := c.masterKeys()
+	if err != nil {
+		return nil, err
+	}
+	counts, err := eventstore.CountDataKeys(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	var usage []keyUsage
+	for i, key := range keys {
+		usage = append(usage, keyUsage{key.ID(), i + 1, counts[key.ID()]})
+		delete(counts, key.ID())
+	}
+	for id, n := range counts {
+		usage = append(usage, keyUsage{id, 0, n})
+	}
+	return usage, nil
+}
+
+// addMasterKey puts a key before those of the file, for good: after it returns, data keys may be wrapped by it. The file
+// stays its owner's, as whom the server runs.
+func addMasterKey(file string, newest eventstore.MasterKey, older []eventstore.MasterKey) error {
+	var content strings.Builder
+	for _, key := range slices.Insert(slices.Clone(older), 0, newest) {
+		fmt.Fprintln(&content, key.Hex())
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	draft, err := os.CreateTemp(filepath.Dir(file), masterKeyFile+".*") // readable by its owner only
+	if err != nil {
+		return err
+	}
+	defer os.Remove(draft.Name())
+	_, writeErr := draft.WriteString(content.String())
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && writeErr == nil {
+		writeErr = draft.Chown(int(stat.Uid), int(stat.Gid))
+	}
+	if err := errors.Join(writeErr, draft.Sync(), draft.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(draft.Name(), file); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(file))
+}
+
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
