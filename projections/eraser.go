@@ -21,7 +21,7 @@ const (
 // Eraser carries erasures through to the end, also those of a process that ended in the middle of one. What an account held
 // is gone for everybody as soon as its key is destroyed and its rows are deleted, both within moments. Its traces go later:
 // a deleted row stays in its page, where somebody could find it who has the disk. So the read models are rebuilt and the
-// secrets rewritten, and the files that held them are dropped.
+// vault is rewritten, and the files that held them are dropped.
 //
 // Every server has an eraser. They may do the same at once without harm; the traces are removed by one at a time.
 type Eraser struct {

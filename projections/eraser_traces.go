@@ -136,7 +136,7 @@ func (e *Eraser) removeOnce(ctx context.Context, upto Position) error {
 func (e *Eraser) removeUpTo(ctx context.Context, upto Position) error {
 	e.enter(ErasureRemoving, nil)
 	began := time.Now()
-	if err := e.store.RewriteSecrets(ctx); err != nil {
+	if err := errors.Join(e.store.ForgetLateAnswers(ctx), e.store.RewriteVault(ctx)); err != nil {
 		return err
 	}
 	for _, name := range e.rebuilder.Names() {
