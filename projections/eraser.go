@@ -21,7 +21,7 @@ const (
 // Eraser carries erasures through to the end, also those of a process that ended in the middle of one. What an account held
 // is gone for everybody as soon as its key is destroyed and its rows are deleted, both within moments. Its traces go later:
 // a deleted row stays in its page, where somebody could find it who has the disk. So the read models are rebuilt and the
-// secrets rewritten, and the files that held them are dropped.
+// vault is rewritten, and the files that held them are dropped.
 //
 // Every server has an eraser. They may do the same at once without harm; the traces are removed by one at a time.
 type Eraser struct {
@@ -32,8 +32,9 @@ type Eraser struct {
 	told      chan struct{} // holds a token when a key was destroyed
 	destroyed chan Position // up to here the keys are destroyed; holds the newest one until it is taken
 
-	mu     sync.Mutex
-	status ErasureStatus
+	mu    sync.Mutex
+	state ErasureState // when there are traces to remove
+	cause error        // of ErasureFailed
 
 	stopping context.Context
 	stop     context.CancelFunc
@@ -44,7 +45,7 @@ type Eraser struct {
 func NewEraser(store *postgres.Store, keys *eventstore.KeyRing, rebuilder *Rebuilder, logger *slog.Logger) *Eraser {
 	e := &Eraser{
 		store: store, keys: keys, rebuilder: rebuilder, logger: logger,
-		told: make(chan struct{}, 1), destroyed: make(chan Position, 1), status: ErasureStatus{State: ErasureIdle},
+		told: make(chan struct{}, 1), destroyed: make(chan Position, 1), state: ErasureSettling,
 	}
 	e.stopping, e.stop = context.WithCancel(context.Background())
 	store.OnErase(func(uuid.UUID) {
@@ -116,7 +117,7 @@ const notKnown Position = -1
 // destroyKeysAfter returns the position of the last erasure that it has looked at.
 func (e *Eraser) destroyKeysAfter(ctx context.Context, position Position) (Position, error) {
 	if position == notKnown {
-		return e.begin(ctx)
+		return e.checkpoint(ctx)
 	}
 	list, err := Accounts{e.store.Pool()}.ErasedAfter(ctx, position)
 	if err != nil {
@@ -137,14 +138,9 @@ func (e *Eraser) destroyKeysAfter(ctx context.Context, position Position) (Posit
 
 // tellDestroyed replaces what removeTraces has not taken yet.
 func (e *Eraser) tellDestroyed(position Position) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	select {
 	case <-e.destroyed:
 	default:
 	}
 	e.destroyed <- position
-	if e.status.State == ErasureIdle {
-		e.status.State = ErasureSettling
-	}
 }

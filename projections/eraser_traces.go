@@ -24,25 +24,35 @@ const (
 // ErasureStatus is how far erasures are.
 type ErasureStatus struct {
 	State    ErasureState `json:"state"`
-	Position Position     `json:"position"`             // nothing is left of the accounts that were erased up to here
-	Removed  *time.Time   `json:"removed_at,omitempty"` // when that was found, since this server was started
+	Pending  int          `json:"pending"`  // accounts that nobody can read any more, but that have left traces
+	Position Position     `json:"position"` // nothing is left of the accounts that were erased up to here
 	Error    string       `json:"error,omitempty"`
 }
 
-// Status tells how far erasures are, as far as this server knows.
-func (e *Eraser) Status() ErasureStatus {
+// Status tells how far erasures are. What is done about the pending ones it tells of this server only.
+func (e *Eraser) Status(ctx context.Context) (ErasureStatus, error) {
+	position, err := e.checkpoint(ctx)
+	if err != nil {
+		return ErasureStatus{}, err
+	}
+	status := ErasureStatus{State: ErasureIdle, Position: position}
+	err = e.store.Pool().QueryRow(ctx, "select count(*) from erased_accounts where position > $1", position).Scan(&status.Pending)
+	if err != nil || status.Pending == 0 {
+		return status, err
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.status
+	status.State = e.state
+	if e.cause != nil {
+		status.Error = e.cause.Error()
+	}
+	return status, nil
 }
 
-func (e *Eraser) enter(state ErasureState, err error) {
+func (e *Eraser) enter(state ErasureState, cause error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.status.State, e.status.Error = state, ""
-	if err != nil {
-		e.status.Error = err.Error()
-	}
+	e.state, e.cause = state, cause
 }
 
 const (
@@ -64,12 +74,15 @@ func (e *Eraser) removeTraces(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		e.enter(ErasureSettling, nil)
 		if sleep(ctx, settleFor) != nil {
 			return
 		}
 		began := time.Now()
-		if e.removeUntilDone(ctx, upto) != nil || sleep(ctx, restAfter*time.Since(began)) != nil {
+		if e.removeUntilDone(ctx, upto) != nil {
+			return
+		}
+		e.enter(ErasureSettling, nil)
+		if sleep(ctx, restAfter*time.Since(began)) != nil {
 			return
 		}
 	}
@@ -114,19 +127,16 @@ func (e *Eraser) removeOnce(ctx context.Context, upto Position) error {
 	}
 	defer func() { _, _ = conn.Exec(context.WithoutCancel(ctx), "select pg_advisory_unlock("+lock+")") }()
 	position, err := e.checkpoint(ctx)
-	if err == nil && position < upto {
-		position, err = upto, e.removeUpTo(ctx, upto)
+	if err != nil || position >= upto {
+		return err
 	}
-	if err == nil {
-		e.done(position)
-	}
-	return err
+	return e.removeUpTo(ctx, upto)
 }
 
 func (e *Eraser) removeUpTo(ctx context.Context, upto Position) error {
 	e.enter(ErasureRemoving, nil)
 	began := time.Now()
-	if err := e.store.RewriteSecrets(ctx); err != nil {
+	if err := errors.Join(e.store.ForgetLateAnswers(ctx), e.store.RewriteVault(ctx)); err != nil {
 		return err
 	}
 	for _, name := range e.rebuilder.Names() {
@@ -160,25 +170,6 @@ func (e *Eraser) rebuild(ctx context.Context, name string) error {
 			return err
 		}
 	}
-}
-
-func (e *Eraser) done(position Position) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	now := time.Now().UTC()
-	e.status = ErasureStatus{State: ErasureIdle, Position: position, Removed: &now}
-	if len(e.destroyed) > 0 {
-		e.status.State = ErasureSettling
-	}
-}
-
-// begin reads how far erasures are at the start of the server.
-func (e *Eraser) begin(ctx context.Context) (Position, error) {
-	position, err := e.checkpoint(ctx)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.status.Position = position
-	return position, err
 }
 
 // eraserName is the name of the eraser's checkpoint: nothing is left of the accounts that were erased up to there.

@@ -147,7 +147,7 @@ func rewrapAll(ctx context.Context, out io.Writer, store *postgres.Store, keys *
 	if err != nil {
 		return fmt.Errorf("not every data key is wrapped by the new master key, but all can be read; run the command again: %w", err)
 	}
-	if err := store.RewriteSecrets(ctx); err != nil { // the old wrappings would stay in the table's file
+	if err := store.RewriteVault(ctx); err != nil { // the old wrappings would stay in the table's file
 		return fmt.Errorf("every data key is wrapped by the new master key, but what the old one wrapped is still in the database's files; "+
 			"run the command again: %w", err)
 	}

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,37 +11,24 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Secrets are rewritten under a lock for which everybody else queues up while it is waited for. The last wait is over a
+// The vault is rewritten under a lock for which everybody else queues up while it is waited for. The last wait is over a
 // second, after which Postgres ends an autovacuum that is in the way.
 const (
 	firstRewriteWait = 150 * time.Millisecond
 	lastRewriteWait  = 1200 * time.Millisecond
 )
 
-// secretTables are the tables that hold secrets, and which of their rows are to be kept: an answer that was on its way when
-// its account was erased is not.
-var secretTables = []struct{ name, keep string }{
-	{"vault", "true"},
-	{"answers", "not exists (select from vault where owner = answers.account_id and name = '" + erasedMark + "')"},
-}
-
-// RewriteSecrets makes new files of the tables that hold secrets. What was deleted and replaced in them until then is in no
-// file of the database any more; Postgres otherwise leaves it where it was until the space is needed. It fails when a
-// transaction of somebody else, such as a backup's, keeps the tables for longer than a moment.
-func (s *Store) RewriteSecrets(ctx context.Context) error {
-	for _, table := range secretTables {
-		if err := s.rewrite(ctx, table.name, table.keep); err != nil {
-			return fmt.Errorf("rewrite the table %s: %w", table.name, err)
-		}
-	}
-	return nil
-}
-
-func (s *Store) rewrite(ctx context.Context, table, keep string) error {
+// RewriteVault makes a new file of the vault. What was deleted and replaced in it until then is in no file of the database
+// any more; Postgres otherwise leaves it where it was until the space is needed. It fails when a transaction of somebody
+// else, such as a backup's, keeps the vault for longer than a moment. It takes the vault's size in memory.
+func (s *Store) RewriteVault(ctx context.Context) error {
 	for wait := firstRewriteWait; ; wait *= 2 {
-		err := s.rewriteWithin(ctx, table, keep, wait)
+		err := s.rewriteVaultWithin(ctx, wait)
+		if err == nil {
+			return nil
+		}
 		if wait >= lastRewriteWait || !isLockTimeout(err) {
-			return err
+			return fmt.Errorf("rewrite the vault: %w", err)
 		}
 		select {
 		case <-time.After(wait): // those who queued up behind the lock go first
@@ -50,28 +38,41 @@ func (s *Store) rewrite(ctx context.Context, table, keep string) error {
 	}
 }
 
-// rewriteWithin copies the rows that there are out of the table and, when its file is a new one, in again. A vacuum would
-// keep deleted rows that an open transaction could still see.
-func (s *Store) rewriteWithin(ctx context.Context, table, keep string, wait time.Duration) error {
+// rewriteVaultWithin takes the rows out of the table and, when its file is a new one, puts them in again. They come back
+// frozen, which is visible to everybody: a backup that has begun, but has not come to the vault, would else find it empty.
+// A vacuum would not do, because it keeps deleted rows that an open transaction could still see.
+func (s *Store) rewriteVaultWithin(ctx context.Context, wait time.Duration) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		for _, statement := range []string{
-			fmt.Sprintf("set local lock_timeout to %d", wait.Milliseconds()),
-			"lock table " + table + " in access exclusive mode",
-			"create temporary table kept on commit drop as select * from " + table + " where " + keep,
-			"truncate " + table,
-			"insert into " + table + " table kept",
-		} {
-			if _, err := tx.Exec(ctx, statement); err != nil {
-				return err
-			}
+		_, err := tx.Exec(ctx, fmt.Sprintf("set local lock_timeout to %d; lock table vault in access exclusive mode", wait.Milliseconds()))
+		if err != nil {
+			return err
 		}
-		return nil
+		var rows bytes.Buffer
+		conn := tx.Conn().PgConn()
+		if _, err := conn.CopyTo(ctx, &rows, "copy vault to stdout (format binary)"); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "truncate vault"); err != nil {
+			return err
+		}
+		_, err = conn.CopyFrom(ctx, &rows, "copy vault from stdin (format binary, freeze)")
+		return err
 	})
 }
 
 func isLockTimeout(err error) bool {
 	var pgErr *pgconn.PgError
 	return errors.As(err, &pgErr) && (pgErr.Code == "55P03" || pgErr.Code == "40P01")
+}
+
+// ForgetLateAnswers deletes the answers of erased accounts that were on their way when the account was erased. What is left
+// of an answer in the table's file is no trace of anything: nobody can open it without the key of its request.
+func (s *Store) ForgetLateAnswers(ctx context.Context) error {
+	_, err := s.pool.Exec(ctx, "delete from answers a using vault v where v.owner = a.account_id and v.name = $1", erasedMark)
+	if err != nil {
+		return fmt.Errorf("forget the answers of erased accounts: %w", err)
+	}
+	return nil
 }
 
 // Checkpoint sees to it that a crash does not bring back the content of files that were dropped: recovery would make them

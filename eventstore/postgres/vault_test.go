@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/voltrun/voltrun/domain"
@@ -106,4 +107,29 @@ func TestARotationStopsAtAKeyThatItCannotUnwrap(t *testing.T) {
 	require.NoError(t, store.Put(t.Context(), uuid.New(), eventstore.DataKeySecret, bytes.Repeat([]byte{1}, 3)))
 	_, err = eventstore.CountDataKeys(t.Context(), store)
 	require.ErrorContains(t, err, "damaged")
+}
+
+// A backup has begun, and comes to the vault only when that was rewritten.
+func TestAVaultThatIsRewrittenIsWholeForEverybody(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	store := openStore(t, dsn)
+	sealed := sealSome(t, store, eventstore.MasterKey{1}, 3)
+	backup := connect(t, dsn)
+	tx, err := backup.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	require.NoError(t, err)
+	count := func(what string) (n int) {
+		require.NoError(t, tx.QueryRow(t.Context(), "select count(*) from "+what).Scan(&n))
+		return n
+	}
+	require.Zero(t, count("events")) // its snapshot is taken now
+
+	require.NoError(t, store.Erase(t.Context(), sealed[0].AccountID))
+	require.NoError(t, store.RewriteVault(t.Context()))
+	require.Equal(t, 3, count("vault"), "two keys and the mark of an erasure")
+	requireReadable(t, eventstore.NewKeyRing(store, eventstore.MasterKey{1}), sealed[1:])
+	err = store.RewriteVault(t.Context())
+	require.ErrorContains(t, err, "lock timeout", "the backup reads it now")
+	require.NoError(t, tx.Rollback(t.Context()))
+	require.NoError(t, store.RewriteVault(t.Context()))
 }

@@ -126,6 +126,7 @@ func (a *API) eraseAccount(ctx context.Context, r *request) (int, any, error) {
 }
 
 // showErasures tells the operator how far the erasures of accounts are.
-func (a *API) showErasures(context.Context, *request) (int, any, error) {
-	return http.StatusOK, a.accounts.Erasures(), nil
+func (a *API) showErasures(ctx context.Context, _ *request) (int, any, error) {
+	status, err := a.accounts.Erasures(ctx)
+	return http.StatusOK, status, err
 }

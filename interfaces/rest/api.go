@@ -47,7 +47,7 @@ type Config struct {
 type Accounts struct {
 	First    func(context.Context) (uuid.UUID, error)                     // registered first, so its holder is the operator; nil when there is none
 	Erased   func(ctx context.Context, accountID uuid.UUID) (bool, error) // asked for every request of somebody who is signed in
-	Erasures func() projections.ErasureStatus
+	Erasures func(context.Context) (projections.ErasureStatus, error)
 }
 
 func (a Accounts) complete() bool { return a.First != nil && a.Erased != nil && a.Erasures != nil }
