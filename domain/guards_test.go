@@ -79,5 +79,5 @@ func TestEveryGuardOfTheDomainIsMissedWhenItIsGone(t *testing.T) {
 		{Name: "a deleted key is gone", File: "apikey.go", In: "|| k.Deleted ||", Code: "k.Deleted", Without: "false", CaughtBy: key},
 		{Name: "a key id is used once", File: "apikey.go", Code: "k.ID != uuid.Nil", Without: "false", CaughtBy: key},
 		{Name: "a key does not start out expired", File: "apikey.go", Code: "c.ExpiresAt.After(c.Now)", Without: "true", CaughtBy: key},
-	}, "RAPID_CHECKS=500")
+	}, "RAPID_CHECKS=300")
 }

@@ -2,6 +2,7 @@
 -- every earlier append and nothing can change under it.
 --   $1..$4   writes:  append (which append of the batch), stream_id, expected version (-1: any), number of events
 --   $5..$18  events:  write (index into the writes, from 1), place within the write (from 1), and the event's columns
+--   $19      the channel on which listeners hear of the new head
 -- Answers one row a write: the stream's version before, whether its append was accepted, and the head afterwards.
 with requested as materialized (
     select * from unnest($1::int[], $2::uuid[], $3::int[], $4::int[])
@@ -53,7 +54,9 @@ with requested as materialized (
                                   correlation_id, causation_id, commitment, headers, data, ord)
     where l.accepted[e.write]
     order by e.ord
+), announced as materialized (
+    select position, pg_notify($19::text, position::text) from moved_head
 )
-select j.version, j.accepted, coalesce(h.position, 0)
-from judged j left join moved_head h on true
+select j.version, j.accepted, coalesce(a.position, 0)
+from judged j left join announced a on true
 order by j.write

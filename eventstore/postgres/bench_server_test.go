@@ -20,7 +20,7 @@ import (
 )
 
 // goodDisk is how long a disk takes for a flush that one keeps a database on.
-const goodDisk = 100 * time.Microsecond
+const goodDisk = 30 * time.Microsecond
 
 // memoryNeeded is what a benchmark's server may write, with its write-ahead log.
 const memoryNeeded = 4 << 30

@@ -72,6 +72,8 @@ type writer struct {
 	name     string       // of conn or the one before it; empty when there was none yet
 	working  atomic.Int64 // since when the writer waits for Postgres, in Unix nanoseconds; 0 when it does not
 
+	answering sync.WaitGroup
+
 	stopOnce sync.Once
 	stopping chan struct{} // closed when nothing new is taken
 	stopped  chan struct{} // closed when everything that was taken is answered
@@ -154,6 +156,7 @@ func (w *writer) stuck() time.Duration {
 
 func (w *writer) run() {
 	defer close(w.stopped)
+	defer w.answering.Wait()
 	defer w.disconnect()
 	for {
 		b := w.collect()
@@ -219,7 +222,7 @@ func (w *writer) commit(b *batch) {
 	var refused *pgconn.PgError
 	switch {
 	case err == nil:
-		w.answer(b, rows)
+		w.answering.Go(func() { w.answer(b, rows) }) // which is not in the way of the next batch
 		w.committed(w.conn.PgConn().PID())
 		w.prepare(rows[0].Head)
 	case errors.Is(err, eventstore.ErrClosed):
@@ -280,14 +283,12 @@ func (w *writer) execute(b *batch) ([]writeOutcome, error) {
 const (
 	lockStatement   = "lock"
 	appendStatement = "append"
-	notifyStatement = "notify"
 )
 
 func (w *writer) prepareStatements(ctx context.Context) error {
 	for name, sql := range map[string]string{
 		lockStatement:   fmt.Sprintf("select pg_advisory_xact_lock(%d)", int64(appendLock)),
 		appendStatement: appendSQL,
-		notifyStatement: fmt.Sprintf("select pg_notify('%s', position::text) from head", channel),
 	} {
 		if _, err := w.conn.Prepare(ctx, name, sql); err != nil {
 			return fmt.Errorf("prepare the statements that append: %w", err)
@@ -303,13 +304,12 @@ var binaryFormat = []int16{pgx.BinaryFormatCode}
 func (w *writer) send(ctx context.Context, args [][]byte) (outcomes []writeOutcome, err error) {
 	var round pgconn.Batch
 	round.ExecPrepared(lockStatement, nil, nil, nil)
-	round.ExecPrepared(appendStatement, args, binaryFormat, binaryFormat)
-	round.ExecPrepared(notifyStatement, nil, nil, nil)
+	round.ExecPrepared(appendStatement, append(args, []byte(channel)), binaryFormat, binaryFormat)
 	results := w.conn.PgConn().ExecBatch(ctx, &round)
-	for n := 0; results.NextResult(); n++ {
+	for locked := false; results.NextResult(); locked = true {
 		rows := results.ResultReader()
 		for rows.NextRow() {
-			if n == 1 {
+			if locked {
 				outcomes = append(outcomes, parseOutcome(rows.Values()))
 			}
 		}
