@@ -37,7 +37,7 @@ func TestOldLinesAreArchivedWhileTheServerRuns(t *testing.T) {
 		c.runToEnd(t, function)
 	}
 	require.Contains(t, s.run(t, "archive"), "Nothing is due")
-	require.Regexp(t, `^events 1 to 1000, until [-0-9]+: \d+ lines of 1 accounts, [.0-9]+ MB; those of 1 accounts stay\n$`,
+	require.Regexp(t, `^events 1 to 1000, until [-0-9]+: \d+ lines of 1 account, [.0-9]+ MB; those of 1 account stay\n$`,
 		s.run(t, "archive", "--older-than", "0s", "--dry-run"))
 	require.Equal(t, first.Logs, c.awaitEnd(t, first.ID).Logs, "a dry run moves nothing")
 
@@ -48,9 +48,6 @@ func TestOldLinesAreArchivedWhileTheServerRuns(t *testing.T) {
 	require.Equal(t, 50, strings.Count(s.run(t, "replay", first.ID.String(), "--speed", "0", "--key", c.bearer), "line "), "a replay reads the archive")
 	require.Equal(t, kept.Logs, keeper.awaitEnd(t, kept.ID).Logs, "who wants to keep them longer does")
 	require.Contains(t, s.run(t, "projections", "verify"), "executions")
-	require.Contains(t, s.run(t, "audit", "verify"), "OK: every event is there", "with the archive")
-	require.NoError(t, os.Rename(filepath.Join(s.dataDir, "archive"), filepath.Join(s.dataDir, "elsewhere")))
-	require.Contains(t, s.run(t, "audit", "verify"), "OK: every event is there", "and without")
 	require.Contains(t, s.run(t, "audit", "verify"), "0 are erased and 0 archived", "what is in the archive is checked as well")
 	require.NoError(t, os.Rename(filepath.Join(s.dataDir, "archive"), filepath.Join(s.dataDir, "elsewhere")))
 	require.Regexp(t, `0 are erased and [1-9]\d* archived[^\0]*OK: `, s.run(t, "audit", "verify"), "and the rest without it")
