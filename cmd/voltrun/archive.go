@@ -74,9 +74,9 @@ func showDue(ctx context.Context, archiver *archive.Archiver, out io.Writer) err
 	}
 	for _, d := range due {
 		fmt.Fprintf(out, "events %d to %d, until %s: %s of %s, %.1f MB", d.From, d.To, d.Newest.Format(time.DateOnly),
-			count(d.Events, "line"), count(len(d.Accounts), "account"), float64(d.Bytes)/1e6)
+			plural(d.Events, "line"), plural(len(d.Accounts), "account"), float64(d.Bytes)/1e6)
 		if len(d.Kept) > 0 {
-			fmt.Fprintf(out, "; those of %s stay", count(len(d.Kept), "account"))
+			fmt.Fprintf(out, "; those of %s stay", plural(len(d.Kept), "account"))
 		}
 		fmt.Fprintln(out)
 	}
@@ -86,8 +86,8 @@ func showDue(ctx context.Context, archiver *archive.Archiver, out io.Writer) err
 	return nil
 }
 
-// count says how many there are of a thing.
-func count[N int | int64](n N, thing string) string {
+// plural says how many there are of a thing.
+func plural[N int | int64](n N, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}
@@ -100,7 +100,7 @@ func runArchiver(ctx context.Context, archiver *archive.Archiver, dir string, ou
 	files := 0
 	err := archiver.Run(ctx, func(moved domain.LogArchived) {
 		files++
-		fmt.Fprintf(out, "events %d to %d: %s moved to %s\n", moved.From, moved.To, count(moved.Events, "line"), moved.File)
+		fmt.Fprintf(out, "events %d to %d: %s moved to %s\n", moved.From, moved.To, plural(moved.Events, "line"), moved.File)
 	})
 	switch {
 	case err != nil:
