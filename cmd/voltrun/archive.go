@@ -73,10 +73,10 @@ func showDue(ctx context.Context, archiver *archive.Archiver, out io.Writer) err
 		return err
 	}
 	for _, d := range due {
-		fmt.Fprintf(out, "events %d to %d, until %s: %d lines of %d accounts, %.1f MB", d.From, d.To, d.Newest.Format(time.DateOnly),
-			d.Events, len(d.Accounts), float64(d.Bytes)/1e6)
+		fmt.Fprintf(out, "events %d to %d, until %s: %s of %s, %.1f MB", d.From, d.To, d.Newest.Format(time.DateOnly),
+			plural(d.Events, "line"), plural(len(d.Accounts), "account"), float64(d.Bytes)/1e6)
 		if len(d.Kept) > 0 {
-			fmt.Fprintf(out, "; those of %d accounts stay", len(d.Kept))
+			fmt.Fprintf(out, "; those of %s stay", plural(len(d.Kept), "account"))
 		}
 		fmt.Fprintln(out)
 	}
@@ -86,13 +86,21 @@ func showDue(ctx context.Context, archiver *archive.Archiver, out io.Writer) err
 	return nil
 }
 
+// plural says how many there are of a thing.
+func plural[N int | int64](n N, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 const nothingDue = "Nothing is due: no partition of the log is full and as old as a retention says. See voltrun archive --help."
 
 func runArchiver(ctx context.Context, archiver *archive.Archiver, dir string, out io.Writer) error {
 	files := 0
 	err := archiver.Run(ctx, func(moved domain.LogArchived) {
 		files++
-		fmt.Fprintf(out, "events %d to %d: %d lines moved to %s\n", moved.From, moved.To, moved.Events, moved.File)
+		fmt.Fprintf(out, "events %d to %d: %s moved to %s\n", moved.From, moved.To, plural(moved.Events, "line"), moved.File)
 	})
 	switch {
 	case err != nil:

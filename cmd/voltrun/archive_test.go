@@ -37,7 +37,7 @@ func TestOldLinesAreArchivedWhileTheServerRuns(t *testing.T) {
 		c.runToEnd(t, function)
 	}
 	require.Contains(t, s.run(t, "archive"), "Nothing is due")
-	require.Regexp(t, `^events 1 to 1000, until [-0-9]+: \d+ lines of 1 accounts, [.0-9]+ MB; those of 1 accounts stay\n$`,
+	require.Regexp(t, `^events 1 to 1000, until [-0-9]+: \d+ lines of 1 account, [.0-9]+ MB; those of 1 account stay\n$`,
 		s.run(t, "archive", "--older-than", "0s", "--dry-run"))
 	require.Equal(t, first.Logs, c.awaitEnd(t, first.ID).Logs, "a dry run moves nothing")
 

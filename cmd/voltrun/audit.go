@@ -93,7 +93,8 @@ func verifyLog(cmd *cobra.Command, v auditVerification) error {
 		archived := archive.Open(store.Pool(), config.ArchiveDir)
 		defer archived.Close()
 		report, err = proof.Verify(ctx, store.Pool(), proof.Verification{
-			Codec: codec, Archive: archived, Keys: keys, Witness: filepath.Join(config.DataDir, headsFile), Kept: v.head, Progress: progress,
+			Codec: codec, Archive: archived, Moved: archive.NewMoved(store, codec).Covers, Keys: keys,
+			Witness: filepath.Join(config.DataDir, headsFile), Kept: v.head, Progress: progress,
 		})
 		return err
 	})

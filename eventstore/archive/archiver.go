@@ -26,6 +26,9 @@ const runLock = 0x766f6c7472756e05
 // fileNamespace makes the ids of the streams that hold the facts about files. It must never change.
 var fileNamespace = uuid.MustParse("a0c3f2f4-6c58-4d5e-9d0a-3b7f1c9e5d21")
 
+// fileStream is the stream of the fact about a file.
+func fileStream(file string) uuid.UUID { return uuid.NewSHA1(fileNamespace, []byte(file)) }
+
 // ErrBusy answers when another archiver is at work on the log.
 var ErrBusy = errors.New("another archive run is at work on this log; wait until it has ended")
 
@@ -262,7 +265,7 @@ func (a *Archiver) tell(ctx context.Context, fact domain.LogArchived) error {
 		return err
 	}
 	_, err = a.store.Append(ctx, eventstore.Write{
-		StreamID: uuid.NewSHA1(fileNamespace, []byte(fact.File)), Expected: eventstore.New, Events: []eventstore.NewEvent{event},
+		StreamID: fileStream(fact.File), Expected: eventstore.New, Events: []eventstore.NewEvent{event},
 	})
 	if eventstore.IsConflict(err) {
 		return nil

@@ -22,9 +22,11 @@ const (
 
 // streamQuery does not look into the partitions from before the stream's first event. That it has no other end is on
 // purpose: Postgres takes a range whose ends it does not know for a narrow one, and would read that instead of the
-// stream's own index. In the partitions behind a stream the look ends at the edge of their index.
+// stream's own index. In the partitions behind a stream the look ends at the edge of their index. That it does not look
+// beyond the page's last version keeps Postgres, which takes all streams for short ones, from sorting the whole of a long
+// one for each page.
 var (
-	streamQuery = pageQuery(`stream_id = $3 and version > $4
+	streamQuery = pageQuery(`stream_id = $3 and version > $4::integer and version <= $4::integer + $1::integer
 		and position >= (select first_position from streams where stream_id = $3)`, "version")
 	allQuery = pageQuery("position > $3", "position")
 )

@@ -3,6 +3,8 @@ package proof
 import (
 	"context"
 
+	"github.com/google/uuid"
+
 	"github.com/voltrun/voltrun/eventstore"
 )
 
@@ -10,6 +12,9 @@ import (
 type Archive interface {
 	Payload(ctx context.Context, position eventstore.Position) ([]byte, error)
 }
+
+// Moved tells whether the log says of an event that its payload was moved to the archive.
+type Moved func(ctx context.Context, position eventstore.Position, eventType string, account uuid.UUID) (bool, error)
 
 // payloads opens what events say.
 type payloads struct {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/voltrun/voltrun/eventstore"
@@ -82,6 +83,19 @@ func TestWhatWasArchivedIsCheckedWhenTheArchiveIsAtHand(t *testing.T) {
 
 	archive[402][40]++
 	require.Regexp(t, `402: The payload at position 402 .* cannot be read: .*altered`, problems(h.verify()))
+}
+
+func TestAPayloadThatIsGoneWithoutHavingBeenArchivedIsFound(t *testing.T) {
+	t.Parallel()
+	h, _ := signed(t)
+	h.tamper("update events set data = null where position in (500, 501)")
+	report := h.verify(func(v *Verification) {
+		v.Moved = func(_ context.Context, position eventstore.Position, _ string, _ uuid.UUID) (bool, error) {
+			return position == 501, nil
+		}
+	})
+	require.EqualValues(t, 1, report.Archived)
+	require.Regexp(t, `^500: The payload at position 500 .* is gone, and the log does not say that it was archived\.\n$`, problems(report))
 }
 
 // Each of these is what somebody could do who has the whole database, but not the signing key and not the file of heads.

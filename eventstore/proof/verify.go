@@ -18,6 +18,7 @@ type Verification struct {
 	Codec    *eventstore.Codec       // opens payloads
 	Archive  Archive                 // has those that were archived; nil when it is not at hand
 	Keys     PublicKeys              // whose heads count
+	Moved    Moved                   // what may be missing in the log; nil when that is not known
 	Witness  string                  // the file of the heads that the server signed; empty when it is not at hand
 	Kept     string                  // a file of heads that an auditor has kept; empty for none
 	Progress func(checked, of int64) // called now and then; may be nil
@@ -29,7 +30,7 @@ type Verification struct {
 func Verify(ctx context.Context, db *pgxpool.Pool, v Verification) (*Report, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c := &checker{db: db, payloads: payloads{v.Codec, v.Archive}, report: &Report{}}
+	c := &checker{db: db, payloads: payloads{v.Codec, v.Archive}, moved: v.Moved, report: &Report{}}
 	if err := c.collectHeads(ctx, v); err != nil { // first, so that the log has what they cover
 		return nil, err
 	}
@@ -59,6 +60,7 @@ func Verify(ctx context.Context, db *pgxpool.Pool, v Verification) (*Report, err
 type checker struct {
 	db       *pgxpool.Pool
 	payloads payloads
+	moved    Moved
 	report   *Report
 
 	sources []*source
@@ -159,7 +161,7 @@ func (c *checker) checkPayload(ctx context.Context, r *row) error {
 	case errors.Is(err, eventstore.ErrErased):
 		c.report.Erased++
 	case errors.Is(err, eventstore.ErrArchived):
-		c.report.Archived++
+		return c.checkArchived(ctx, r)
 	case err != nil:
 		c.report.add(r.position, "The payload at position %d (%s) cannot be read: %v.", r.position, r.about(), err)
 	case !r.matches(disclosure):
@@ -167,6 +169,22 @@ func (c *checker) checkPayload(ctx context.Context, r *row) error {
 	default:
 		c.report.Opened++
 	}
+	return nil
+}
+
+// checkArchived makes sure that a payload is missing because it was archived.
+func (c *checker) checkArchived(ctx context.Context, r *row) error {
+	if c.moved != nil {
+		moved, err := c.moved(ctx, eventstore.Position(r.position), r.kind, r.account.Bytes)
+		if err != nil {
+			return err
+		}
+		if !moved {
+			c.report.add(r.position, "The payload at position %d (%s) is gone, and the log does not say that it was archived.", r.position, r.about())
+			return nil
+		}
+	}
+	c.report.Archived++
 	return nil
 }
 
