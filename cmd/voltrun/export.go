@@ -87,20 +87,17 @@ type exporter struct {
 }
 
 // run writes the file, which appears under its name when it is whole.
-func (x exporter) run(ctx context.Context, path string, out io.Writer) (err error) {
-	draft, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.draft") // readable by its owner only
-	if err != nil {
-		return fmt.Errorf("make the file: %w", err)
-	}
-	defer os.Remove(draft.Name())
-	defer draft.Close()
-	buffered := bufio.NewWriterSize(draft, 1<<20)
-	done, err := x.write(ctx, buffered)
+func (x exporter) run(ctx context.Context, path string, out io.Writer) error {
+	var done transfer.Summary
+	err := wholeFile(path, func(file io.Writer) (err error) {
+		buffered := bufio.NewWriterSize(file, 1<<20)
+		if done, err = x.write(ctx, buffered); err != nil {
+			return err
+		}
+		return buffered.Flush()
+	})
 	if err != nil {
 		return err
-	}
-	if err := errors.Join(buffered.Flush(), draft.Sync(), draft.Close(), os.Rename(draft.Name(), path)); err != nil {
-		return fmt.Errorf("write the file: %w", err)
 	}
 	fmt.Fprintf(out, "%d events exported to %s\n", done.Events, path)
 	fmt.Fprintf(out, "  sha256 of what it holds  %x\n", done.SHA256)
