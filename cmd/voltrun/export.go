@@ -21,9 +21,15 @@ import (
 	"github.com/voltrun/voltrun/eventstore/transfer"
 )
 
+// exportOptions are what was asked for on the command line.
+type exportOptions struct {
+	account    string // empty: the whole log
+	keyFile    string // empty: the key is shown
+	unfinished bool
+}
+
 func exportCommand() *cobra.Command {
-	var account, keyFile string
-	var unfinished bool
+	var o exportOptions
 	cmd := &cobra.Command{
 		Use:   "export FILE",
 		Short: "Write the whole log, or one account, into a file that another VoltRun imports",
@@ -36,65 +42,62 @@ A whole log has every event with its position and its signed heads, the password
 which files of the archive belong to it; the files themselves have to be copied. Stop the server before you export a log
 that is to go on elsewhere. An account has all its events, those in the archive too.`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			config, err := configFromEnvironment(os.Getenv)
-			if err != nil {
-				return err
-			}
-			if unfinished && account == "" {
-				return errors.New("--unfinished is for an account; a whole log takes everything along as it is")
-			}
-			if _, err := os.Stat(args[0]); err == nil {
-				return fmt.Errorf("%s is there already; choose another name or remove it", args[0])
-			}
-			key, isNew, err := exportKey(keyFile)
-			if err != nil {
-				return err
-			}
-			err = withStore(cmd.Context(), config, func(ctx context.Context, store *postgres.Store, codec *eventstore.Codec) error {
-				source := transfer.Source{Store: store, Codec: codec}
-				if source.Name, source.PublicKeys, err = signers(config); err != nil {
-					return err
-				}
-				x := exporter{config, source, key, account, unfinished}
-				return x.run(ctx, args[0], cmd.OutOrStdout())
-			})
-			if err == nil {
-				tellKey(cmd.OutOrStdout(), key, keyFile, isNew)
-			}
-			return err
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return export(cmd, o, args[0]) },
 	}
-	cmd.Flags().StringVar(&account, "account", "", "the email address or id of the one account to export")
-	cmd.Flags().StringVar(&keyFile, "key-file", "", "the file with the transfer key; a new one is made when it is not there")
-	cmd.Flags().BoolVar(&unfinished, "unfinished", false, "take executions along that have not ended")
+	cmd.Flags().StringVar(&o.account, "account", "", "the email address or id of the one account to export")
+	cmd.Flags().StringVar(&o.keyFile, "key-file", "", "the file with the transfer key; a new one is made when it is not there")
+	cmd.Flags().BoolVar(&o.unfinished, "unfinished", false, "take executions along that have not ended")
 	return cmd
+}
+
+func export(cmd *cobra.Command, o exportOptions, path string) error {
+	config, err := configFromEnvironment(os.Getenv)
+	if err != nil {
+		return err
+	}
+	if o.unfinished && o.account == "" {
+		return errors.New("--unfinished is for an account; a whole log takes everything along as it is")
+	}
+	if _, err := os.Stat(path); err == nil {
+		return fmt.Errorf("%s is there already; choose another name or remove it", path)
+	}
+	key, isNew, err := exportKey(o.keyFile)
+	if err != nil {
+		return err
+	}
+	err = withStore(cmd.Context(), config, func(ctx context.Context, store *postgres.Store, codec *eventstore.Codec) error {
+		x := exporter{config, transfer.Source{Store: store, Codec: codec}, key, o}
+		if x.source.Name, x.source.PublicKeys, err = signers(config); err != nil {
+			return err
+		}
+		return x.run(ctx, path, cmd.OutOrStdout())
+	})
+	if err == nil {
+		tellKey(cmd.OutOrStdout(), key, o.keyFile, isNew)
+	}
+	return err
 }
 
 // exporter writes one export.
 type exporter struct {
-	config     config
-	source     transfer.Source
-	key        transfer.Key
-	account    string // empty: the whole log
-	unfinished bool
+	config  config
+	source  transfer.Source
+	key     transfer.Key
+	options exportOptions
 }
 
 // run writes the file, which appears under its name when it is whole.
-func (x exporter) run(ctx context.Context, path string, out io.Writer) (err error) {
-	draft, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.draft") // readable by its owner only
-	if err != nil {
-		return fmt.Errorf("make the file: %w", err)
-	}
-	defer os.Remove(draft.Name())
-	defer draft.Close()
-	buffered := bufio.NewWriterSize(draft, 1<<20)
-	done, err := x.write(ctx, buffered)
+func (x exporter) run(ctx context.Context, path string, out io.Writer) error {
+	var done transfer.Summary
+	err := wholeFile(path, func(file io.Writer) (err error) {
+		buffered := bufio.NewWriterSize(file, 1<<20)
+		if done, err = x.write(ctx, buffered); err != nil {
+			return err
+		}
+		return buffered.Flush()
+	})
 	if err != nil {
 		return err
-	}
-	if err := errors.Join(buffered.Flush(), draft.Sync(), draft.Close(), os.Rename(draft.Name(), path)); err != nil {
-		return fmt.Errorf("write the file: %w", err)
 	}
 	fmt.Fprintf(out, "%d events exported to %s\n", done.Events, path)
 	fmt.Fprintf(out, "  sha256 of what it holds  %x\n", done.SHA256)
@@ -105,18 +108,18 @@ func (x exporter) run(ctx context.Context, path string, out io.Writer) (err erro
 }
 
 func (x exporter) write(ctx context.Context, to io.Writer) (transfer.Summary, error) {
-	if x.account == "" {
+	if x.options.account == "" {
 		return x.source.ExportLog(ctx, x.key, to)
 	}
-	id, err := uuid.Parse(x.account)
+	id, err := uuid.Parse(x.options.account)
 	if err != nil {
-		if id, err = commands.FindAccount(ctx, x.source.Store, x.source.Codec, x.account); err != nil {
+		if id, err = commands.FindAccount(ctx, x.source.Store, x.source.Codec, x.options.account); err != nil {
 			return transfer.Summary{}, err
 		}
 	}
 	archived := archive.Open(x.source.Store.Pool(), x.config.ArchiveDir)
 	defer archived.Close()
-	return x.source.ExportAccount(ctx, x.key, id, transfer.AccountOptions{Archive: archived, Unfinished: x.unfinished}, to)
+	return x.source.ExportAccount(ctx, x.key, id, transfer.AccountOptions{Archive: archived, Unfinished: x.options.unfinished}, to)
 }
 
 // exportKey reads the transfer key of an export, or makes one.

@@ -140,7 +140,7 @@ func TestATransferThatCannotBeSaysWhyAndLeavesNothingBehind(t *testing.T) {
 		{from, "There is no account with the email address bob@example.com", []string{"export", "--account", "bob@example.com", filepath.Join(dir, "new")}},
 		{from, "there is no such account", []string{"export", "--account", uuid.NewString(), filepath.Join(dir, "new")}},
 		{from, "--unfinished is for an account", []string{"export", "--unfinished", filepath.Join(dir, "new")}},
-		{from, "make the file", []string{"export", filepath.Join(dir, "no folder", "new")}},
+		{from, "no such file or directory", []string{"export", filepath.Join(dir, "no folder", "new")}},
 	} {
 		cmd, out := c.s.command(t, c.args...)
 		require.Error(t, cmd.Run(), "%v", c.args)
