@@ -25,5 +25,8 @@ type Vault interface {
 	Erased(ctx context.Context, owner uuid.UUID) (bool, error)
 }
 
+// ErasedMark is the name of the secret, an empty one, that stays of an owner who was erased.
+const ErasedMark = "erased"
+
 // ErrNoSecret answers for a secret that was never there or was forgotten.
 var ErrNoSecret = errors.New("the vault has no such secret")

@@ -62,8 +62,12 @@ func (a Accounts) Get(ctx context.Context, id uuid.UUID) (Account, error) {
 func FirstAccount(ctx context.Context, log eventstore.Store) (uuid.UUID, error) {
 	registered := domain.AccountRegistered{}.EventType()
 	for event, err := range log.ReadAll(ctx, 0) {
-		if err != nil || event.Type == registered {
-			return event.StreamID, err
+		if err != nil {
+			return uuid.Nil, err
+		}
+		// Who came with an import has registered elsewhere, and gets no rights here by it.
+		if _, imported := event.Headers[eventstore.HeaderPosition]; event.Type == registered && !imported {
+			return event.StreamID, nil
 		}
 	}
 	return uuid.Nil, nil

@@ -112,20 +112,14 @@ var errElsewhere = errors.New("another server is removing traces")
 
 // removeOnce removes the traces of all accounts that were erased up to a position, unless that is done.
 func (e *Eraser) removeOnce(ctx context.Context, upto Position) error {
-	conn, err := e.store.Pool().Acquire(ctx)
+	unlock, locked, err := e.store.TryLock(ctx, "voltrun eraser")
 	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	const lock = "hashtextextended('voltrun eraser', 0)"
-	var locked bool
-	if err := conn.QueryRow(ctx, "select pg_try_advisory_lock("+lock+")").Scan(&locked); err != nil {
 		return err
 	}
 	if !locked {
 		return errElsewhere
 	}
-	defer func() { _, _ = conn.Exec(context.WithoutCancel(ctx), "select pg_advisory_unlock("+lock+")") }()
+	defer unlock()
 	position, err := e.checkpoint(ctx)
 	if err != nil || position >= upto {
 		return err

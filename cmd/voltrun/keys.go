@@ -172,22 +172,9 @@ func sayWhatIsLeft(out io.Writer, c config) error {
 
 // lockRotation keeps two rotations from overwriting each other's new key.
 func lockRotation(ctx context.Context, store *postgres.Store) (unlock func(), err error) {
-	conn, err := store.Pool().Acquire(ctx)
-	if err != nil {
-		return nil, err
-	}
-	const lock = "hashtextextended('voltrun keys rotate', 0)"
-	var locked bool
-	err = conn.QueryRow(ctx, "select pg_try_advisory_lock("+lock+")").Scan(&locked)
+	unlock, locked, err := store.TryLock(ctx, "voltrun keys rotate")
 	if err == nil && !locked {
 		err = errors.New("another rotation is running; wait until it is done")
 	}
-	if err != nil {
-		conn.Release()
-		return nil, err
-	}
-	return func() {
-		_, _ = conn.Exec(context.WithoutCancel(ctx), "select pg_advisory_unlock("+lock+")")
-		conn.Release()
-	}, nil
+	return unlock, err
 }

@@ -65,5 +65,6 @@ func makeSecret(file, secret string) error {
 	if err := os.Link(draft.Name(), file); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return nil
+	// The folder as well, and the one that it stands in: a key that is lost with the power cannot be made again.
+	return errors.Join(syncFolder(filepath.Dir(file)), syncFolder(filepath.Dir(filepath.Dir(file))))
 }

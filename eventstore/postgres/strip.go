@@ -32,7 +32,7 @@ const (
 )
 
 // strippedSchema is where the partition's copy is built.
-const strippedSchema = "stripped"
+const strippedSchema = "voltrun_stripped"
 
 // StripPayloads takes the kept payloads out of a closed partition: everything else of their events stays. Nothing is
 // changed in place. A copy of the partition without them is built beside it, compared with it, and put in its place in

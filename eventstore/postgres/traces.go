@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/voltrun/voltrun/eventstore"
 )
 
 // The vault is rewritten under a lock for which everybody else queues up while it is waited for. The last wait is over a
@@ -68,7 +70,7 @@ func isLockTimeout(err error) bool {
 // ForgetLateAnswers deletes the answers of erased accounts that were on their way when the account was erased. What is left
 // of an answer in the table's file is no trace of anything: nobody can open it without the key of its request.
 func (s *Store) ForgetLateAnswers(ctx context.Context) error {
-	_, err := s.pool.Exec(ctx, "delete from answers a using vault v where v.owner = a.account_id and v.name = $1", erasedMark)
+	_, err := s.pool.Exec(ctx, "delete from answers a using vault v where v.owner = a.account_id and v.name = $1", eventstore.ErasedMark)
 	if err != nil {
 		return fmt.Errorf("forget the answers of erased accounts: %w", err)
 	}

@@ -11,9 +11,6 @@ import (
 	"github.com/voltrun/voltrun/eventstore"
 )
 
-// erasedMark is the name of the row that stays of an owner who was erased. It holds nothing.
-const erasedMark = "erased"
-
 // Put implements eventstore.Vault.
 func (s *Store) Put(ctx context.Context, owner uuid.UUID, name string, secret []byte) error {
 	_, err := s.pool.Exec(ctx, `
@@ -56,7 +53,7 @@ func (s *Store) PutNew(ctx context.Context, owner uuid.UUID, name string, secret
 	round.Queue(lockOwner, owner)
 	round.Queue(`insert into vault (owner, name, secret)
 		select $1, $2, $3 where not exists (select from vault where owner = $1 and name = $4)
-		on conflict (owner, name) do nothing`, owner, name, secret, erasedMark)
+		on conflict (owner, name) do nothing`, owner, name, secret, eventstore.ErasedMark)
 	round.Queue("select secret from vault where owner = $1 and name = $2", owner, name).QueryRow(func(row pgx.Row) error {
 		return row.Scan(&kept)
 	})
@@ -74,9 +71,9 @@ func (s *Store) PutNew(ctx context.Context, owner uuid.UUID, name string, secret
 func (s *Store) Erase(ctx context.Context, owner uuid.UUID) error {
 	var round pgx.Batch // one implicit transaction
 	round.Queue(lockOwner, owner)
-	round.Queue("delete from vault where owner = $1 and name <> $2", owner, erasedMark)
+	round.Queue("delete from vault where owner = $1 and name <> $2", owner, eventstore.ErasedMark)
 	round.Queue("delete from answers where account_id = $1", owner)
-	round.Queue("insert into vault (owner, name, secret) values ($1, $2, '') on conflict (owner, name) do nothing", owner, erasedMark)
+	round.Queue("insert into vault (owner, name, secret) values ($1, $2, '') on conflict (owner, name) do nothing", owner, eventstore.ErasedMark)
 	round.Queue("select pg_notify($1, $2::uuid::text)", erasedChannel, owner)
 	if err := s.pool.SendBatch(ctx, &round).Close(); err != nil {
 		return fmt.Errorf("erase the secrets of %s: %w", owner, err)
@@ -86,7 +83,7 @@ func (s *Store) Erase(ctx context.Context, owner uuid.UUID) error {
 
 // Erased implements eventstore.Vault.
 func (s *Store) Erased(ctx context.Context, owner uuid.UUID) (erased bool, err error) {
-	err = s.pool.QueryRow(ctx, "select exists (select from vault where owner = $1 and name = $2)", owner, erasedMark).Scan(&erased)
+	err = s.pool.QueryRow(ctx, "select exists (select from vault where owner = $1 and name = $2)", owner, eventstore.ErasedMark).Scan(&erased)
 	if err != nil {
 		return false, fmt.Errorf("look whether %s was erased: %w", owner, err)
 	}

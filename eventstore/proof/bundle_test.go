@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/voltrun/voltrun/domain"
-	"github.com/voltrun/voltrun/eventstore/storetest"
 )
 
 func (h *history) prover() *Prover { return NewProver(h.store.Pool(), h.codec, h.archive, h.key) }
@@ -101,8 +100,8 @@ func (h *history) someAccount(position int64) (id uuid.UUID) {
 func TestABundleOfAnErasedAccountVerifiesWithoutItsContent(t *testing.T) {
 	t.Parallel()
 	h, _ := signed(t)
-	require.NoError(t, h.store.Erase(t.Context(), h.accounts[0]))
-	h.codec = storetest.Codec(h.store)
+	h.erase(h.accounts[0])
+	h.sign()
 	h.tamper("update events set data = null where position = 402")
 	report := requireGood(t, h.bundle(Excerpt{}))
 	require.EqualValues(t, 1, report.Archived)

@@ -81,6 +81,16 @@ func (h *history) write(stream, account uuid.UUID, actor domain.Actor, facts ...
 	return write
 }
 
+// erase destroys an account's key, as the log says.
+func (h *history) erase(account uuid.UUID) {
+	h.Helper()
+	system := domain.Actor{Kind: domain.ActorSystem}
+	_, err := h.store.Append(h.Context(), h.write(account, account, system, domain.AccountErased{AccountID: account}))
+	require.NoError(h, err)
+	require.NoError(h, h.store.Erase(h.Context(), account))
+	h.codec = storetest.Codec(h.store) // which remembers no key
+}
+
 // grow appends at least so many events: executions of the accounts in turns, some without an account, and one with headers.
 func (h *history) grow(events int) {
 	h.Helper()

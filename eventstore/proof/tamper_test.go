@@ -43,8 +43,7 @@ func TestAHistoryOfThousandsOfEventsThatNobodyTouchedPasses(t *testing.T) {
 func TestAnErasedAccountAndAnArchivedPayloadStillVerify(t *testing.T) {
 	t.Parallel()
 	h, head := signed(t)
-	require.NoError(t, h.store.Erase(t.Context(), h.accounts[0]))
-	h.codec = storetest.Codec(h.store) // which remembers no key
+	h.erase(h.accounts[0])
 	h.tamper("update events set data = null where position in (1, 2, 3, 500)")
 	report := h.verify()
 	require.Empty(t, problems(report))
@@ -52,6 +51,17 @@ func TestAnErasedAccountAndAnArchivedPayloadStillVerify(t *testing.T) {
 	require.EqualValues(t, 4, report.Archived)
 	require.Greater(t, report.Erased, int64(400))
 	require.Equal(t, report.Events, report.Opened+report.Erased+report.Archived)
+}
+
+func TestAKeyThatIsGoneWithoutAnErasureIsFound(t *testing.T) {
+	t.Parallel()
+	h, _ := signed(t)
+	require.NoError(t, h.store.Erase(t.Context(), h.accounts[1]))
+	h.codec = storetest.Codec(h.store)
+	found := problems(h.verify())
+	require.Len(t, found, 1)
+	require.Contains(t, fmt.Sprint(found[0]), h.accounts[1].String())
+	require.Contains(t, fmt.Sprint(found[0]), "the log does not say that it was erased")
 }
 
 // moved is what was moved out of the log.

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/eventstore"
 )
 
@@ -30,7 +32,8 @@ type Verification struct {
 func Verify(ctx context.Context, db *pgxpool.Pool, v Verification) (*Report, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c := &checker{db: db, payloads: payloads{v.Codec, v.Archive}, moved: v.Moved, report: &Report{}}
+	c := &checker{db: db, payloads: payloads{v.Codec, v.Archive}, moved: v.Moved, report: &Report{},
+		unkeyed: map[uuid.UUID]int64{}, erased: map[uuid.UUID]bool{}}
 	if err := c.collectHeads(ctx, v); err != nil { // first, so that the log has what they cover
 		return nil, err
 	}
@@ -72,7 +75,9 @@ type checker struct {
 	leaves  map[tileKey][]byte // the stored hashes of the events in this batch
 	full    []builtTile        // what the batch has completed above the leaves
 	strange []strange
-	last    pgtype.Timestamptz // when the event in front was recorded
+	last    pgtype.Timestamptz  // when the event in front was recorded
+	unkeyed map[uuid.UUID]int64 // the first payload of each account whose key is gone
+	erased  map[uuid.UUID]bool  // the accounts that the log says were erased
 	buffer  []byte
 }
 
@@ -145,6 +150,9 @@ func (c *checker) checkEvent(ctx context.Context, r *row) error {
 	}
 	c.last = r.recordedAt
 	c.grow(leaf)
+	if r.kind == accountErased {
+		c.erased[r.stream.Bytes] = true
+	}
 	return c.checkPayload(ctx, r)
 }
 
@@ -160,6 +168,9 @@ func (c *checker) checkPayload(ctx context.Context, r *row) error {
 		return ctx.Err()
 	case errors.Is(err, eventstore.ErrErased):
 		c.report.Erased++
+		if _, seen := c.unkeyed[r.account.Bytes]; !seen {
+			c.unkeyed[r.account.Bytes] = r.position
+		}
 	case errors.Is(err, eventstore.ErrArchived):
 		return c.checkArchived(ctx, r)
 	case err != nil:
@@ -249,10 +260,19 @@ func (c *checker) storedLeaf(position int64) (hash tlog.Hash, ok bool) {
 	return hash, true // a hash that is missing is as good as a wrong one
 }
 
+// accountErased is the type of the event that says why an account's key is gone.
+var accountErased = domain.AccountErased{}.EventType()
+
 // conclude says what only the whole shows.
 func (c *checker) conclude(length int64) {
 	c.report.Events = length
 	c.concludeHeads(length)
+	for account, position := range c.unkeyed {
+		if !c.erased[account] {
+			c.report.add(position, "The payloads of account %s, from position %d on, cannot be read: its key is gone, and the log does not say that it was erased.",
+				account, position)
+		}
+	}
 	for _, s := range c.strange {
 		if s.position <= c.report.Signed.Size {
 			c.report.add(s.position, "The stored tree has another hash than the event at position %d (%s), which is the one that was signed.", s.position, s.about)

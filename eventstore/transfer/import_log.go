@@ -27,7 +27,7 @@ func ImportLog(
 	if r.header.Of != wholeLog {
 		return Summary{}, errors.New("the file holds one account and not a whole log")
 	}
-	i := logImport{codec: codec, sealer: key.sealer(), keys: map[uuid.UUID]eventstore.DataKey{}, done: Summary{Header: r.header}}
+	i := logImport{codec: codec, sealer: key.sealer(), keys: map[uuid.UUID]eventstore.DataKey{}, erased: map[uuid.UUID]bool{}, done: Summary{Header: r.header}}
 	c, stop := newCursor(r)
 	defer stop()
 	err = store.FillEmpty(ctx, func(tx pgx.Tx, copyEvents func(func() (*eventstore.Event, error)) error) error {
@@ -57,6 +57,7 @@ type logImport struct {
 	codec  *eventstore.Codec
 	sealer sealer
 	keys   map[uuid.UUID]eventstore.DataKey
+	erased map[uuid.UUID]bool
 	done   Summary
 }
 
@@ -67,6 +68,9 @@ func (i *logImport) secrets(ctx context.Context, tx pgx.Tx, c *cursor) error {
 		content, err := i.sealer.open(s.Sealed, s.Owner[:], []byte(s.Name))
 		if err != nil {
 			return err
+		}
+		if s.Name == eventstore.ErasedMark {
+			i.erased[s.Owner] = true
 		}
 		if s.Name == eventstore.DataKeySecret {
 			if len(content) != len(eventstore.DataKey{}) {
@@ -109,6 +113,9 @@ func (i *logImport) check(e eventstore.Event) error {
 	case e.Data == nil:
 		i.done.Archived++
 		return nil
+	case !ok && !plain && !i.erased[e.AccountID]:
+		return fmt.Errorf("event %d: the file has no key for account %s, which was not erased: its source has lost a part of its vault",
+			e.Position, e.AccountID)
 	case !ok && !plain:
 		i.done.Erased++
 		return nil
