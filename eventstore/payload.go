@@ -26,6 +26,8 @@ var (
 	ErrErased = errors.New("the payload was erased with its account")
 	// ErrArchived answers for a payload that is not in the log any more but in the archive.
 	ErrArchived = errors.New("the payload was moved to the archive")
+	// ErrDamaged answers for a payload whose file in the archive is not the one that was written.
+	ErrDamaged = errors.New("its file in the archive is damaged")
 	// ErrUnknownForm answers for data that is no payload.
 	ErrUnknownForm = errors.New("the payload has a form that this version of VoltRun does not know")
 )

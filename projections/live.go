@@ -3,10 +3,12 @@ package projections
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
+	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/feed"
 )
@@ -74,6 +76,10 @@ func decode(ctx context.Context, codec *eventstore.Codec, event eventstore.Event
 	fact, err := codec.Decode(ctx, event.NewEvent)
 	if err != nil {
 		return Recorded{}, fmt.Errorf("event %d: %w", event.Position, err)
+	}
+	if _, archived := fact.(domain.Archived); archived && !slices.Contains(domain.ArchivableKinds(), event.Type) {
+		return Recorded{}, fmt.Errorf("event %d: the payload of %s is gone, and events of this type are never archived: run voltrun audit verify",
+			event.Position, event.Type)
 	}
 	event.Data = nil
 	event.RecordedAt = event.HappenedAt() // what was imported shows its own time

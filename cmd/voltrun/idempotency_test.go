@@ -59,7 +59,7 @@ func TestARequestIsAnsweredOnceAlthoughItsServerWasKilledBetweenEffectAndAnswer(
 	for _, r := range requests {
 		sent.Go(func() {
 			status, answer, err := r.send(context.Background(), s.url())
-			if err == nil {
+			if err == nil && status != http.StatusServiceUnavailable { // given up is no answer
 				t.Errorf("%s was answered with %d before the answer was kept: %s", r.path, status, answer)
 			}
 		})

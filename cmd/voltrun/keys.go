@@ -156,6 +156,7 @@ func rewrapAll(ctx context.Context, out io.Writer, store *postgres.Store, keys *
 
 func sayWhatIsLeft(out io.Writer, c config) error {
 	text := `Left to do:
+  - If other servers of this database have a data folder of their own, copy %[1]s to each of them now.
   - Back up %[1]s now, apart from the database: without its first key, nothing here can ever be read.
   - Keep the older keys with the backups of the database from before. To restore one, they have to stand in %[1]s.
 `

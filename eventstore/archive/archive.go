@@ -132,6 +132,7 @@ func (a *Archive) search(position eventstore.Position) (payload []byte, found bo
 		}
 		payloads, err := a.around(r, position)
 		if err != nil {
+			err = fmt.Errorf("%w: %w", eventstore.ErrDamaged, err)
 			return nil, false, fmt.Errorf("read event %d from the archive file %s: %w", position, r.Name, err)
 		}
 		if payload, found = payloads[position]; found {

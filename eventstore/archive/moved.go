@@ -41,6 +41,7 @@ func NewMoved(store *postgres.Store, codec *eventstore.Codec) *Moved {
 func (m *Moved) Covers(ctx context.Context, position eventstore.Position, eventType string, account uuid.UUID) (bool, error) {
 	covers := func(f movedFact) bool {
 		return int64(position) >= f.From && int64(position) <= f.To && slices.Contains(f.Types, eventType) &&
+			slices.Contains(domain.ArchivableKinds(), eventType) &&
 			(len(f.accounts) == 0 || f.accounts[account]) && !f.except[account]
 	}
 	if slices.ContainsFunc(m.facts, covers) {

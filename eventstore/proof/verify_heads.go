@@ -80,6 +80,9 @@ func (c *checker) collectFile(keys PublicKeys, path string, from *source) error 
 	if err != nil {
 		return err
 	}
+	if unreadable > 0 && len(lines) == 0 {
+		return fmt.Errorf("%s holds no signed head", path)
+	}
 	if unreadable > 0 {
 		c.report.remark("%s has %d lines that cannot be read. A loss of power can leave such a line.", path, unreadable)
 	}
