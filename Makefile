@@ -68,7 +68,7 @@ generated: generate
 
 .PHONY: bench
 bench: ## Measure the log beside raw Postgres as ratios, which fail when they are too low; wake-ups, runs and idling
-	$(GO) test -v -run '^$$' -bench . -timeout 40m ./eventstore/... ./projections/... ./runners/... ./cmd/...
+	$(GO) test -v -run '^$$' -bench . -timeout 40m ./eventstore/... ./commands/... ./projections/... ./runners/... ./cmd/...
 
 .PHONY: fuzz
 fuzz: ## Fuzz the decoder of request bodies for a minute

@@ -18,8 +18,9 @@ import (
 	"github.com/voltrun/voltrun/eventstore/storetest"
 )
 
-// BenchmarkALongStream tells how much longer a command takes when its stream is long: a change of a function, which folds
-// the whole stream, and the request of an execution, which remembers the fold. Snapshots would be for the first.
+// BenchmarkALongStream tells how much longer a command takes when its stream is long: a change of a function and the request
+// of an execution, both of which remember the fold, and the first command of a process, which folds all of it. Snapshots
+// would be for that one.
 func BenchmarkALongStream(b *testing.B) {
 	dsn := pgtest.Database(b)
 	_, err := postgres.Migrate(b.Context(), dsn)
@@ -29,8 +30,10 @@ func BenchmarkALongStream(b *testing.B) {
 	defer store.Close()
 	passwords, err := commands.NewPasswords(bcrypt.MinCost)
 	require.NoError(b, err)
-	h := commands.New(store, store, storetest.Codec(store), passwords, []string{"nodejs"})
-	account := uuid.New()
+	start := func() *commands.Handlers {
+		return commands.New(store, store, storetest.Codec(store), passwords, []string{"nodejs"})
+	}
+	h, account := start(), uuid.New()
 	for _, events := range []int{1, 100, 1000, 10_000} {
 		function, _, err := h.CreateFunction.Handle(b.Context(), anonymous, domain.CreateFunction{AccountID: account, Name: "f", Runtime: "nodejs", Code: "code"})
 		require.NoError(b, err)
@@ -46,6 +49,12 @@ func BenchmarkALongStream(b *testing.B) {
 				require.NoError(b, err)
 			}
 			b.ReportMetric(float64(events), "events")
+		})
+		b.Run(fmt.Sprintf("first-execute-after-%d", events), func(b *testing.B) {
+			for b.Loop() {
+				_, _, err := start().RequestExecution.Handle(b.Context(), anonymous, domain.RequestExecution{AccountID: account, FunctionID: function})
+				require.NoError(b, err)
+			}
 		})
 		b.Run(fmt.Sprintf("execute-after-%d", events), func(b *testing.B) {
 			for b.Loop() {

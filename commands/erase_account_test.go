@@ -112,7 +112,7 @@ func TestNothingHappensForAnErasedAccountAnyMore(t *testing.T) {
 	_, err = f.UpdateFunction.Handle(f.ctx, anonymous, domain.UpdateFunction{
 		AccountID: account, FunctionID: function, Changes: domain.FunctionChanges{Name: &name},
 	})
-	require.True(t, domain.IsCode(err, domain.NotFound), "%v", err)
+	require.ErrorIs(t, err, domain.ErrAccountErased)
 	_, err = f.RefreshSession.ByToken(f.ctx, anonymous, login.RefreshToken)
 	require.ErrorIs(t, err, domain.ErrSessionEnded)
 	_, err = f.RefreshSession.BySession(f.ctx, anonymous, login.SessionID)

@@ -12,8 +12,9 @@ import (
 // cachedFunctions bounds the cache. With the largest code that there can be, it takes 64 MB.
 const cachedFunctions = 64
 
-// functionCache spares executions the history of their function, which holds the code of every version. What it knows
-// of a stream stays true, because streams only grow: a request for the newest version asks the log for what came after.
+// functionCache spares executions and changes the history of their function, which holds the code of every version. What
+// it knows of a stream stays true, because streams only grow: a request for the newest version asks the log for what came
+// after. It is what makes snapshots needless.
 type functionCache struct {
 	histories *lru.Cache[functionVersion, history[domain.Function]]
 }
@@ -32,17 +33,24 @@ func newFunctionCache() *functionCache {
 	return &functionCache{histories}
 }
 
+// history returns a function as it is now, with its version. It is a loader.
+func (c *functionCache) history(ctx context.Context, j *journal, id uuid.UUID) (history[domain.Function], error) {
+	return c.load(ctx, j, functionVersion{id: id}, 0)
+}
+
 // newest returns a function as it is now.
 func (c *functionCache) newest(ctx context.Context, j *journal, id uuid.UUID) (domain.Function, error) {
-	return c.load(ctx, j, functionVersion{id: id}, 0)
+	h, err := c.history(ctx, j, id)
+	return h.state, err
 }
 
 // at returns a function as it was at a version.
 func (c *functionCache) at(ctx context.Context, j *journal, id uuid.UUID, version int) (domain.Function, error) {
-	return c.load(ctx, j, functionVersion{id, version}, version)
+	h, err := c.load(ctx, j, functionVersion{id, version}, version)
+	return h.state, err
 }
 
-func (c *functionCache) load(ctx context.Context, j *journal, key functionVersion, until int) (domain.Function, error) {
+func (c *functionCache) load(ctx context.Context, j *journal, key functionVersion, until int) (history[domain.Function], error) {
 	known, ok := c.histories.Get(key)
 	if newest, seen := c.histories.Get(functionVersion{id: key.id}); !ok && seen && newest.version <= until {
 		known = newest
@@ -51,5 +59,5 @@ func (c *functionCache) load(ctx context.Context, j *journal, key functionVersio
 	if err == nil && h.version > 0 {
 		c.histories.Add(key, h)
 	}
-	return h.state, err
+	return h, err
 }

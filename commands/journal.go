@@ -84,8 +84,18 @@ func extend[S domain.State[S]](ctx context.Context, j *journal, streamID uuid.UU
 func decide[S domain.State[S]](
 	ctx context.Context, j *journal, meta eventstore.Metadata, streamID uuid.UUID, decide func(S) ([]domain.Event, error),
 ) (eventstore.Position, error) {
+	return decideOn(ctx, j, meta, streamID, load[S], decide)
+}
+
+// loader folds a stream up to its end.
+type loader[S any] func(ctx context.Context, j *journal, streamID uuid.UUID) (history[S], error)
+
+// decideOn is decide for a stream that is loaded in another way.
+func decideOn[S domain.State[S]](
+	ctx context.Context, j *journal, meta eventstore.Metadata, streamID uuid.UUID, load loader[S], decide func(S) ([]domain.Event, error),
+) (eventstore.Position, error) {
 	for range maxAttempts {
-		h, err := load[S](ctx, j, streamID)
+		h, err := load(ctx, j, streamID)
 		if err != nil {
 			return 0, err
 		}

@@ -66,6 +66,12 @@ var (
 
 func (f fixture) append(t testing.TB, stream, account uuid.UUID, facts ...domain.Event) {
 	t.Helper()
+	_, err := f.store.Append(t.Context(), f.write(t, stream, account, facts...))
+	require.NoError(t, err)
+}
+
+func (f fixture) write(t testing.TB, stream, account uuid.UUID, facts ...domain.Event) eventstore.Write {
+	t.Helper()
 	w := eventstore.Write{StreamID: stream, Expected: eventstore.Any}
 	for _, fact := range facts {
 		e, err := f.codec.Encode(t.Context(), uuid.Must(uuid.NewV7()), fact, eventstore.Metadata{
@@ -74,8 +80,7 @@ func (f fixture) append(t testing.TB, stream, account uuid.UUID, facts ...domain
 		require.NoError(t, err)
 		w.Events = append(w.Events, e)
 	}
-	_, err := f.store.Append(t.Context(), w)
-	require.NoError(t, err)
+	return w
 }
 
 // register opens an account, with a retention of its own unless days is 0.
@@ -90,22 +95,25 @@ func (f fixture) register(t testing.TB, days int) uuid.UUID {
 }
 
 // run is an execution of ten events, seven of them lines.
-func (f fixture) run(t testing.TB, account uuid.UUID) {
+func (f fixture) run(t testing.TB, account uuid.UUID) eventstore.Write {
 	t.Helper()
 	id := uuid.New()
 	facts := []domain.Event{domain.ExecutionRequested{ExecutionID: id, AccountID: account, Input: json.RawMessage("{}")}, domain.ExecutionStarted{WorkerID: id}}
 	for n := range 7 {
 		facts = append(facts, domain.ExecutionLogLine{Stream: domain.Stdout, Text: fmt.Sprintf("line %d of %s", n, id), At: time.Now().UTC()})
 	}
-	f.append(t, id, account, append(facts, domain.ExecutionCompleted{Output: json.RawMessage("1"), DurationMS: 1})...)
+	return f.write(t, id, account, append(facts, domain.ExecutionCompleted{Output: json.RawMessage("1"), DurationMS: 1})...)
 }
 
-// fill lets the accounts take turns until there are so many events.
+// fill lets the accounts take turns until there are so many events more, in one append.
 func (f fixture) fill(t testing.TB, events int, accounts ...uuid.UUID) {
 	t.Helper()
+	var writes []eventstore.Write
 	for n := 0; n < events; n += 10 {
-		f.run(t, accounts[n/10%len(accounts)])
+		writes = append(writes, f.run(t, accounts[n/10%len(accounts)]))
 	}
+	_, err := f.store.Append(t.Context(), writes...)
+	require.NoError(t, err)
 }
 
 func (f fixture) events(t testing.TB) []eventstore.Event { return storetest.All(t, f.store) }

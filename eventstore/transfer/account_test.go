@@ -104,7 +104,7 @@ func TestWhatWasImportedShowsItsOwnTimesAndOrder(t *testing.T) {
 func TestAnExecutionIsImportedInOneAppend(t *testing.T) {
 	t.Parallel()
 	from, to := newInstance(t, 1, 10_000), newInstance(t, 2, 10_000)
-	ada := from.live(t, "ada@example.com", 700)
+	ada := from.live(t, "ada@example.com", 120)
 	_, err := to.take(from.exportAccount(t, ada.account, false))
 	require.NoError(t, err)
 	var functionAt eventstore.Position
@@ -186,7 +186,7 @@ func (f *failing) Append(ctx context.Context, writes ...eventstore.Write) (event
 func TestAnImportThatDidNotComeToItsEndGoesOn(t *testing.T) {
 	t.Parallel()
 	from, to := newInstance(t, 1, 20_000), newInstance(t, 2, 20_000)
-	ada := from.live(t, "ada@example.com", 1100)
+	ada := from.live(t, "ada@example.com", 180)
 	file := from.exportAccount(t, ada.account, false)
 	appends := 0
 	for ; ; appends++ {
@@ -212,7 +212,7 @@ func TestALongStreamIsImportedInParts(t *testing.T) {
 	for e := range from.store.ReadAll(t.Context(), 0) {
 		if e.Type == (domain.KeyUsed{}).EventType() {
 			uses = eventstore.Write{StreamID: e.StreamID, Expected: eventstore.Any}
-			for range 4500 {
+			for range 2500 {
 				use, err := from.codec.Encode(t.Context(), uuid.New(), domain.KeyUsed{KeyID: ada.key.ID, At: time.Now()}, e.Metadata)
 				require.NoError(t, err)
 				uses.Events = append(uses.Events, use)

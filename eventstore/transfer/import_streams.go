@@ -16,10 +16,11 @@ import (
 // What one append of an import has, about. An execution's events are never divided: an executor that saw a part of them
 // would run it again.
 const (
-	appendEvents  = 2000
-	appendStreams = 500
-	appendBytes   = 8 << 20
+	appendEvents = 2000
+	appendBytes  = 8 << 20
 )
+
+var appendStreams = 500 // fewer in tests
 
 // parcel is a number of writes.
 type parcel struct {
