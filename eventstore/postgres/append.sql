@@ -4,13 +4,10 @@
 --   $5..$18  events:  write (index into the writes, from 1), place within the write (from 1), and the event's columns
 --   $19      the channel on which listeners hear of the new head
 -- Answers one row a write: the stream's version before, whether its append was accepted, and the head afterwards.
-with requested as materialized (
-    select * from unnest($1::int[], $2::uuid[], $3::int[], $4::int[])
-        with ordinality as r (append, stream_id, expected, events, write)
-), found as materialized (
+with found as materialized (
     -- Not a join: planned while the table is small, it would go on reading the whole of it when it is large.
     select r.*, coalesce((select s.version from streams s where s.stream_id = r.stream_id), 0) as version
-    from requested r
+    from unnest($1::int[], $2::uuid[], $3::int[], $4::int[]) with ordinality as r (append, stream_id, expected, events, write)
 ), refused as materialized (
     select distinct append from found where expected >= 0 and expected <> version
 ), judged as materialized (

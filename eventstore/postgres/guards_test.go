@@ -18,6 +18,7 @@ func TestEveryGuardOfTheAppendIsMissedWhenItIsGone(t *testing.T) {
 	)
 	const lookUp = "`select r.n, e.position\n\t\t" +
 		"from unnest($1::uuid[], $2::uuid[]) with ordinality as r (stream_id, id, n) join events e using (stream_id, id)`"
+	const fromWrites = "    from unnest($1::int[], $2::uuid[], $3::int[], $4::int[]) with ordinality as r (append, stream_id, expected, events, write)"
 	sql := func(name, code, without, test string) guardtest.Guard {
 		return guardtest.Guard{Name: name, File: "append.sql", Embedded: "appendSQL", Code: code, Without: without, CaughtBy: test}
 	}
@@ -33,8 +34,9 @@ func TestEveryGuardOfTheAppendIsMissedWhenItIsGone(t *testing.T) {
 			"not (f.expected >= 0 and f.expected <> f.version)", linearizable),
 		sql("order of the writes", "over (order by write) as upto", "over (order by write desc) as upto",
 			contract+"writes of one append keep their order"),
-		sql("a stream is looked up by its index", "(select s.version from streams s where s.stream_id = r.stream_id), 0) as version\n    from requested r\n",
-			"s.version, 0) as version\n    from requested r left join streams s using (stream_id)\n", "TestABatchIsPlannedForALogOfAnySize"),
+		sql("a stream is looked up by its index",
+			"(select s.version from streams s where s.stream_id = r.stream_id), 0) as version\n"+fromWrites,
+			"s.version, 0) as version\n"+fromWrites+" left join streams s using (stream_id)", "TestABatchIsPlannedForALogOfAnySize"),
 		sql("time that never goes back", "greatest(recorded_at, clock_timestamp())", "clock_timestamp()",
 			"TestTimeNeverGoesBackWhateverTheClockDoes"),
 		{
