@@ -134,23 +134,18 @@ func (x *accountExport) refuse(streams []stream) error {
 
 // exportStreams writes the account's events of some streams.
 func (x *accountExport) exportStreams(ctx context.Context, tx pgx.Tx, streams []stream) error {
-	var batch pgx.Batch
-	for _, s := range streams {
-		batch.Queue("select "+postgres.EventColumns+" from events where stream_id = $1 and position >= $2 and position <= $3 and account_id = $4 order by version",
-			s.ID, s.First, x.done.Head, x.account)
+	ids, firsts := make([]uuid.UUID, len(streams)), make([]eventstore.Position, len(streams))
+	for i, s := range streams {
+		ids[i], firsts[i] = s.ID, s.First
 	}
-	results := tx.SendBatch(ctx, &batch)
-	var events []eventstore.Event
-	for range streams {
-		rows, err := results.Query()
-		if err == nil {
-			events, err = pgx.AppendRows(events, rows, postgres.ScanEvent)
-		}
-		if err != nil {
-			return errors.Join(err, results.Close())
-		}
+	// Nothing more is said about the events, or Postgres would look through all of the account for each stream.
+	rows, err := tx.Query(ctx, "select "+postgres.EventColumns+` from unnest($1::uuid[], $2::bigint[]) with ordinality as s (stream, first, n)
+		cross join lateral (select * from events where stream_id = s.stream and position >= s.first) e order by n, version`, ids, firsts)
+	if err != nil {
+		return err
 	}
-	if err := results.Close(); err != nil {
+	events, err := pgx.CollectRows(rows, postgres.ScanEvent)
+	if err != nil {
 		return err
 	}
 	leaves, err := leavesOf(ctx, tx, events)
@@ -158,6 +153,9 @@ func (x *accountExport) exportStreams(ctx context.Context, tx pgx.Tx, streams []
 		return err
 	}
 	for _, e := range events {
+		if e.AccountID != x.account {
+			continue // an email address may have been somebody else's
+		}
 		if err := x.exportEvent(ctx, e, leaves[e.Position]); err != nil {
 			return fmt.Errorf("event %d: %w", e.Position, err)
 		}

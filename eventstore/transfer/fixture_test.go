@@ -32,7 +32,7 @@ type instance struct {
 	dir   string // of the archive
 }
 
-func newInstance(t *testing.T, master byte, partition int64) instance {
+func newInstance(t testing.TB, master byte, partition int64) instance {
 	t.Helper()
 	dsn := pgtest.Database(t)
 	_, err := postgres.Migrate(t.Context(), dsn)
@@ -50,14 +50,14 @@ var origin = commands.Origin{Actor: domain.Actor{Kind: domain.ActorSystem}, Requ
 
 const password = "correct horse"
 
-func (i instance) register(t *testing.T, email string) uuid.UUID {
+func (i instance) register(t testing.TB, email string) uuid.UUID {
 	t.Helper()
 	login, err := i.RegisterAccount.Handle(t.Context(), origin, domain.RegisterAccount{Email: email, Password: password, Name: "Ada"})
 	require.NoError(t, err)
 	return login.Account.ID
 }
 
-func (i instance) function(t *testing.T, account uuid.UUID, name string) uuid.UUID {
+func (i instance) function(t testing.TB, account uuid.UUID, name string) uuid.UUID {
 	t.Helper()
 	id, _, err := i.CreateFunction.Handle(t.Context(), origin, domain.CreateFunction{AccountID: account, Name: name, Runtime: "nodejs", Code: "code"})
 	require.NoError(t, err)
@@ -65,7 +65,7 @@ func (i instance) function(t *testing.T, account uuid.UUID, name string) uuid.UU
 }
 
 // request asks for an execution that nobody runs.
-func (i instance) request(t *testing.T, account, function uuid.UUID) uuid.UUID {
+func (i instance) request(t testing.TB, account, function uuid.UUID) uuid.UUID {
 	t.Helper()
 	id, _, err := i.RequestExecution.Handle(t.Context(), origin, domain.RequestExecution{
 		AccountID: account, FunctionID: function, Input: json.RawMessage(`{"secret":"canary"}`),
@@ -75,7 +75,7 @@ func (i instance) request(t *testing.T, account, function uuid.UUID) uuid.UUID {
 }
 
 // run is an execution from its request to its end, with three lines.
-func (i instance) run(t *testing.T, account, function uuid.UUID) uuid.UUID {
+func (i instance) run(t testing.TB, account, function uuid.UUID) uuid.UUID {
 	t.Helper()
 	id := i.request(t, account, function)
 	attempt, err := i.ClaimExecution.Handle(t.Context(), id, uuid.New())
@@ -93,7 +93,7 @@ type life struct {
 	key                          commands.NewKey
 }
 
-func (i instance) live(t *testing.T, email string, executions int) life {
+func (i instance) live(t testing.TB, email string, executions int) life {
 	t.Helper()
 	l := life{account: i.register(t, email), email: email}
 	l.function = i.function(t, l.account, "hello")
@@ -111,7 +111,7 @@ func (i instance) live(t *testing.T, email string, executions int) life {
 }
 
 // past gives an account executions that all have ended, in one append.
-func (i instance) past(t *testing.T, l life, executions int) {
+func (i instance) past(t testing.TB, l life, executions int) {
 	t.Helper()
 	if executions == 0 {
 		return
