@@ -65,12 +65,14 @@ type writer struct {
 	partitionedUpto int64     // the first position without a partition, as far as is known; 0 when it is not
 	partitionAgain  time.Time // when it is tried again to make one that is not urgent
 
-	queue    chan *request
-	deferred []*request    // kept for the next batch: an append to a stream that the current batch touches
-	timeout  time.Duration // batchTimeout, but for tests
-	conn     *pgx.Conn
-	name     string       // of conn or the one before it; empty when there was none yet
-	working  atomic.Int64 // since when the writer waits for Postgres, in Unix nanoseconds; 0 when it does not
+	queue     chan *request
+	deferred  []*request    // kept for the next batch: an append to a stream that the current batch touches
+	timeout   time.Duration // batchTimeout, but for tests
+	conn      *pgx.Conn
+	head      eventstore.Position // after the last batch
+	contended bool                // others have appended between the last two batches
+	name      string              // of conn or the one before it; empty when there was none yet
+	working   atomic.Int64        // since when the writer waits for Postgres, in Unix nanoseconds; 0 when it does not
 
 	answering sync.WaitGroup
 
@@ -222,6 +224,7 @@ func (w *writer) commit(b *batch) {
 	var refused *pgconn.PgError
 	switch {
 	case err == nil:
+		w.noteHead(firstPosition(b, rows), rows[0].Head)
 		w.answering.Go(func() { w.answer(b, rows) }) // which is not in the way of the next batch
 		w.committed(w.conn.PgConn().PID())
 		w.prepare(rows[0].Head)
@@ -235,6 +238,15 @@ func (w *writer) commit(b *batch) {
 		w.logger.Warn("the connection to the log broke; reconnecting", "error", err, "appends", len(b.requests))
 		w.disconnect()
 		w.settle(b)
+	}
+}
+
+// noteHead finds out whether others append too, from what has come between this batch and the one before it. A batch of
+// which nothing was accepted tells nothing.
+func (w *writer) noteHead(before, after eventstore.Position) {
+	if after > 0 {
+		w.contended = before != w.head
+		w.head = after
 	}
 }
 
@@ -265,10 +277,6 @@ type writeOutcome struct {
 }
 
 func (w *writer) execute(b *batch) ([]writeOutcome, error) {
-	cols, err := b.columns()
-	if err != nil {
-		return nil, err
-	}
 	if err := w.connect(); err != nil {
 		return nil, err
 	}
@@ -276,7 +284,7 @@ func (w *writer) execute(b *batch) ([]writeOutcome, error) {
 	// connect sits out, may be longer.
 	ctx, cancel := context.WithTimeout(context.Background(), w.timeout)
 	defer cancel()
-	return w.send(ctx, cols.args())
+	return w.send(ctx, b)
 }
 
 // The statements of a batch, by the names under which the connection has them prepared.
@@ -300,21 +308,49 @@ func (w *writer) prepareStatements(ctx context.Context) error {
 // binaryFormat is the format of all arguments, or of all results.
 var binaryFormat = []int16{pgx.BinaryFormatCode}
 
-// send runs the statements with one Sync, so that they are one implicit transaction in one round trip.
-func (w *writer) send(ctx context.Context, args [][]byte) (outcomes []writeOutcome, err error) {
-	var round pgconn.Batch
-	round.ExecPrepared(lockStatement, nil, nil, nil)
-	round.ExecPrepared(appendStatement, append(args, []byte(channel)), binaryFormat, binaryFormat)
-	results := w.conn.PgConn().ExecBatch(ctx, &round)
-	for locked := false; results.NextResult(); locked = true {
-		rows := results.ResultReader()
-		for rows.NextRow() {
-			if locked {
-				outcomes = append(outcomes, parseOutcome(rows.Values()))
-			}
+// send runs the statements with one Sync, so that they are one implicit transaction: in one round trip while nobody else
+// appends. Else the lock is awaited first, and what has come meanwhile joins the batch: a transaction takes the same part of
+// everybody's time, however much is in it.
+func (w *writer) send(ctx context.Context, b *batch) (outcomes []writeOutcome, err error) {
+	trip := w.conn.PgConn().StartPipeline(ctx)
+	defer func() { err = errors.Join(err, trip.Close()) }()
+	trip.SendQueryPrepared(lockStatement, nil, nil, nil)
+	if w.contended {
+		trip.SendFlushRequest()
+		if err := errors.Join(trip.Flush(), nextResult(trip, nil)); err != nil {
+			return nil, err
+		}
+		w.takeWaiting(b)
+	}
+	cols, err := b.columns()
+	if err != nil {
+		return nil, err
+	}
+	trip.SendQueryPrepared(appendStatement, append(cols.args(), []byte(channel)), binaryFormat, binaryFormat)
+	err = trip.Sync()
+	if err == nil && !w.contended {
+		err = nextResult(trip, nil)
+	}
+	if err == nil {
+		err = nextResult(trip, func(row [][]byte) { outcomes = append(outcomes, parseOutcome(row)) })
+	}
+	return outcomes, err
+}
+
+// nextResult reads the result of the next statement of a round trip.
+func nextResult(trip *pgconn.Pipeline, row func([][]byte)) error {
+	result, err := trip.GetResults()
+	if err != nil {
+		return err
+	}
+	reader := result.(*pgconn.ResultReader)
+	for reader.NextRow() {
+		if row != nil {
+			row(reader.Values())
 		}
 	}
-	return outcomes, results.Close()
+	_, err = reader.Close()
+	return err
 }
 
 func parseOutcome(values [][]byte) writeOutcome {
