@@ -20,6 +20,10 @@ type Driver interface {
 	// for and the driver cannot enforce here is an error, unless Enforcement says so of this host.
 	Start(ctx context.Context, spec Spec) (Instance, error)
 
+	// OwnPaths tells whether mounts appear at their targets. Where a driver cannot do that, source and target of each mount
+	// must be the same.
+	OwnPaths() bool
+
 	// Enforcement tells what the driver enforces on this host.
 	Enforcement() Enforcement
 
@@ -27,10 +31,11 @@ type Driver interface {
 	Close() error
 }
 
-// Spec is what a process gets. Nothing else of the host is visible to it but the read-only system.
+// Spec is what a process gets. It starts in its folder for temporary files, which is HOME and TMPDIR as well, and is /tmp
+// where the driver has paths of its own. Nothing else of the host is visible to it but the read-only system.
 type Spec struct {
 	Argv   []string // the program and its arguments, by their paths in the sandbox
-	Env    []string // the whole environment; it is visible on the host, so nothing secret stands in it
+	Env    []string // the environment beside HOME and TMPDIR; it is visible on the host, so nothing secret stands in it
 	Mounts []Mount  // read-only, in addition to the system
 	Limits Limits
 	Egress bool // may reach the internet, but nothing of this host or its private networks; else only its own loopback
