@@ -64,7 +64,8 @@ type Event struct {
 	NewEvent
 }
 
-// Write is the part of an append that goes to one stream.
+// Write is the part of an append that goes to one stream. One without events is a guard: the append happens only while that
+// stream is at the expected version.
 type Write struct {
 	StreamID uuid.UUID
 	Expected ExpectedVersion
@@ -75,7 +76,7 @@ type Write struct {
 type Store interface {
 	// Append writes events to one or several streams, all or nothing, and returns the position of the last one when
 	// they are durable. The events get consecutive positions in the order of the writes. Each stream may be named once,
-	// and each write has at least one event.
+	// and the first write has at least one event.
 	//
 	// The error is a *VersionConflict when a stream is not at its expected version; nothing was written then. When ctx
 	// ends first the append may still happen: load the stream before you try again.
@@ -122,10 +123,13 @@ func CheckWrites(writes []Write) error {
 		return errors.New("an append needs at least one write")
 	}
 	seen := make(map[uuid.UUID]bool, len(writes))
+	if len(writes[0].Events) == 0 {
+		return fmt.Errorf("the first write, to stream %s, has no events", writes[0].StreamID)
+	}
 	for _, w := range writes {
 		switch {
-		case len(w.Events) == 0:
-			return fmt.Errorf("the write to stream %s has no events", w.StreamID)
+		case len(w.Events) == 0 && w.Expected == Any:
+			return fmt.Errorf("the write to stream %s has neither events nor an expected version", w.StreamID)
 		case seen[w.StreamID]:
 			return fmt.Errorf("stream %s is named twice in one append", w.StreamID)
 		case slices.ContainsFunc(w.Events, incomplete):

@@ -1,6 +1,6 @@
 -- One batch of appends. Runs after pg_advisory_xact_lock in the same implicit transaction, so its snapshot is newer than
 -- every earlier append and nothing can change under it.
---   $1..$4   writes:  append (which append of the batch), stream_id, expected version (-1: any), number of events
+--   $1..$4   writes:  append (which append of the batch), stream_id, expected version (-1: any), number of events (0: a guard)
 --   $5..$18  events:  write (index into the writes, from 1), place within the write (from 1), and the event's columns
 --   $19      the channel on which listeners hear of the new head
 -- Answers one row a write: the stream's version before, whether its append was accepted, and the head afterwards.
@@ -31,12 +31,12 @@ with found as materialized (
     -- Most appends begin a stream, and a plain insert costs half of one that is prepared for a conflict.
     insert into streams (stream_id, version, first_position)
     select j.stream_id, j.events, h.before + j.upto - j.events + 1
-    from moved_head h, judged j where j.accepted and j.version = 0
+    from moved_head h, judged j where j.accepted and j.version = 0 and j.events > 0
 ), moved_streams as (
     -- Not an update that joins, see above. All of these exist, so that nothing is inserted.
     insert into streams (stream_id, version, first_position)
     select j.stream_id, j.version + j.events, 0
-    from judged j where j.accepted and j.version > 0
+    from judged j where j.accepted and j.version > 0 and j.events > 0
     on conflict (stream_id) do update set version = excluded.version
 ), written as (
     insert into events (position, stream_id, version, id, type, schema_version, account_id, actor_kind, actor_id, actor_prefix,

@@ -28,6 +28,7 @@ func TestEveryGuardOfTheAppendIsMissedWhenItIsGone(t *testing.T) {
 		sql("expected version, seen by clients", "expected >= 0 and expected <> version", "false", linearizable),
 		sql("expected version, against the model", "expected >= 0 and expected <> version", "false",
 			"TestTheLogInPostgresBehavesLikeTheOneInMemory"),
+		sql("a guard begins no stream", "j.version = 0 and j.events > 0", "j.version = 0", contract+"a write without events only guards"),
 		sql("dense positions", "set position = position + total", "set position = position + total + 1",
 			contract+"positions count from one over all streams without a gap"),
 		sql("all or nothing over streams", "not exists (select from refused r where r.append = f.append)",
@@ -55,6 +56,10 @@ func TestEveryGuardOfTheAppendIsMissedWhenItIsGone(t *testing.T) {
 		{
 			Name: "a stream once in a batch", File: "writer.go", CaughtBy: batches,
 			Code: "b.touches(r)", Without: "false",
+		},
+		{
+			Name: "a guard and what it guards against are not in one batch", File: "batch.go", CaughtBy: batches,
+			Code: "max(before, useOf(w)) == writing", Without: "before == writing && useOf(w) == writing",
 		},
 		{
 			Name: "the deferred stay ahead", File: "writer.go", CaughtBy: batches,

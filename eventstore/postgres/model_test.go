@@ -63,6 +63,9 @@ func (c *comparison) append(t *rapid.T) {
 	for _, stream := range rapid.SliceOfNDistinct(rapid.SampledFrom(c.streams), 1, len(c.streams), rapid.ID).Draw(t, "streams") {
 		writes = append(writes, c.write(t, stream))
 	}
+	if guarded := rapid.SampledFrom(append(c.streams, uuid.New())).Draw(t, "guarded"); rapid.Bool().Draw(t, "with a guard") {
+		writes = append(writes, eventstore.Write{StreamID: guarded, Expected: eventstore.Exactly(rapid.IntRange(0, 4).Draw(t, "guarded version"))})
+	}
 	position, err := c.log.Append(context.Background(), writes...)
 	c.requireSame(t, writes, position, err)
 }

@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -50,6 +52,16 @@ type request struct {
 type result struct {
 	position eventstore.Position
 	err      error
+}
+
+// last names the append's last event and its stream.
+func (r *request) last() (stream, event uuid.UUID) {
+	for _, w := range slices.Backward(r.writes) {
+		if n := len(w.Events); n > 0 {
+			return w.StreamID, w.Events[n-1].ID
+		}
+	}
+	return uuid.Nil, uuid.Nil // no append is without events
 }
 
 func (r *request) answer(position eventstore.Position, err error) { r.done <- result{position, err} }
@@ -437,9 +449,8 @@ func (w *writer) lookUp(b *batch) (map[int]eventstore.Position, error) {
 func (w *writer) tryLookUp(b *batch) (map[int]eventstore.Position, error) {
 	var streams, ids []pgtype.UUID
 	for _, r := range b.requests {
-		last := r.writes[len(r.writes)-1]
-		streams = append(streams, pgUUID(last.StreamID))
-		ids = append(ids, pgUUID(last.Events[len(last.Events)-1].ID))
+		stream, event := r.last()
+		streams, ids = append(streams, pgUUID(stream)), append(ids, pgUUID(event))
 	}
 	if err := w.connect(); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -70,6 +71,9 @@ func (c *client) appendTo(events int, streams ...uuid.UUID) {
 	var writes []eventstore.Write
 	for _, s := range streams {
 		writes = append(writes, To(s, c.expected(s), make([]string, events)...))
+	}
+	if guarded := c.stream(); rand.IntN(3) == 0 && !slices.Contains(streams, guarded) {
+		writes = append(writes, To(guarded, eventstore.Exactly(c.versions[guarded])))
 	}
 	ctx, cancel := c.patience()
 	defer cancel()

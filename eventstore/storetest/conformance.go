@@ -22,6 +22,7 @@ var promises = map[string]func(T, eventstore.Store){
 	"positions count from one over all streams without a gap":         positionsAreDense,
 	"an event comes back as it was written":                           eventsRoundTrip,
 	"new accepts only a stream without events":                        newMeansNew,
+	"a write without events only guards":                              guardsOnlyGuard,
 	"exactly n accepts only a stream with n events":                   exactlyMeansExactly,
 	"any accepts every stream":                                        anyMeansAny,
 	"a conflict names the stream and its version":                     conflictsTell,
@@ -192,6 +193,19 @@ func newMeansNew(t T, s eventstore.Store) {
 	_, err := s.Append(context.Background(), To(id, eventstore.New, "b"))
 	require.True(t, eventstore.IsConflict(err), "%v", err)
 	require.Equal(t, []string{"a"}, texts(RequireSound(t, s)))
+}
+
+func guardsOnlyGuard(t T, s eventstore.Store) {
+	guarded, unknown, written := uuid.New(), uuid.New(), uuid.New()
+	mustAppend(t, s, To(guarded, eventstore.New, "a"))
+	mustAppend(t, s, To(written, eventstore.New, "b"), To(guarded, eventstore.Exactly(1)), To(unknown, eventstore.New))
+	_, err := s.Append(context.Background(), To(written, eventstore.Exactly(1), "c"), To(guarded, eventstore.New))
+	var conflict *eventstore.VersionConflict
+	require.ErrorAs(t, err, &conflict)
+	require.Equal(t, guarded, conflict.StreamID)
+	require.Equal(t, 1, conflict.Actual)
+	mustAppend(t, s, To(unknown, eventstore.New, "d"))
+	require.Equal(t, []string{"a", "b", "d"}, texts(RequireSound(t, s)))
 }
 
 func exactlyMeansExactly(t T, s eventstore.Store) {
@@ -369,6 +383,8 @@ func malformedAppendsAreRefused(t T, s eventstore.Store) {
 	for name, writes := range map[string][]eventstore.Write{
 		"no write":         nil,
 		"no event":         {To(id, eventstore.New)},
+		"a guard first":    {To(id, eventstore.New), To(uuid.New(), eventstore.New, "a")},
+		"a guard of any":   {To(uuid.New(), eventstore.New, "a"), To(id, eventstore.Any)},
 		"a stream twice":   {To(id, eventstore.New, "a"), To(id, eventstore.Any, "b")},
 		"negative version": {To(id, eventstore.ExpectedVersion(-2), "a")},
 	} {
