@@ -10,14 +10,15 @@ type Code string
 
 // The kinds of refusal.
 const (
-	Invalid      Code = "invalid"      // the request itself is wrong; sending it again cannot help
-	Unauthorized Code = "unauthorized" // who is asking is not known, or not any longer
-	Forbidden    Code = "forbidden"    // who is asking is known, and may not
-	NotFound     Code = "not_found"    // it does not exist, or belongs to somebody else: the two look alike
-	Conflict     Code = "conflict"     // right in form, but not in the state that things are in now
-	KeyReused    Code = "key_reused"   // another request was made under the same idempotency key
-	TooLarge     Code = "too_large"    // over a limit in bytes
-	Unavailable  Code = "unavailable"  // VoltRun cannot do it now; sending it again later may help
+	Invalid      Code = "invalid"           // the request itself is wrong; sending it again cannot help
+	Unauthorized Code = "unauthorized"      // who is asking is not known, or not any longer
+	Forbidden    Code = "forbidden"         // who is asking is known, and may not
+	NotFound     Code = "not_found"         // it does not exist, or belongs to somebody else: the two look alike
+	Conflict     Code = "conflict"          // right in form, but not in the state that things are in now
+	KeyReused    Code = "key_reused"        // another request was made under the same idempotency key
+	TooLarge     Code = "too_large"         // over a limit in bytes
+	Busy         Code = "too_many_requests" // the caller already keeps VoltRun as busy as it may; see Error.RetryAfter
+	Unavailable  Code = "unavailable"       // VoltRun cannot do it now; sending it again later may help
 )
 
 // Error is a refusal that is meant for the person who asked: Message is a whole sentence that names the value and says

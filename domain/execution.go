@@ -98,8 +98,10 @@ type (
 	// ExecutionCompleted is an execution's good end.
 	ExecutionCompleted struct {
 		Output     json.RawMessage `json:"output"`
-		DurationMS int64           `json:"duration_ms"` // wall clock of the handler's process, start-up included
-		MemoryMB   int             `json:"memory_used"` // peak resident memory of the handler's process
+		DurationMS int64           `json:"duration_ms"` // wall clock from the hand-over to the answer, start-up included
+		MemoryMB   int             `json:"memory_used"` // peak resident memory of the handler's processes
+		CPUMS      int64           `json:"cpu_ms,omitempty"`
+		ColdStart  bool            `json:"cold_start,omitempty"` // it was the first of its process
 	}
 
 	// ExecutionFailed is an execution's bad end.
@@ -109,6 +111,8 @@ type (
 		Stack      string `json:"stack,omitempty"` // the user's own frames
 		DurationMS int64  `json:"duration_ms"`
 		MemoryMB   int    `json:"memory_used"`
+		CPUMS      int64  `json:"cpu_ms,omitempty"`
+		ColdStart  bool   `json:"cold_start,omitempty"`
 	}
 )
 
@@ -152,6 +156,7 @@ type RequestExecution struct {
 	FunctionID  uuid.UUID
 	Function    Function // the state of FunctionID's stream
 	Input       json.RawMessage
+	WorkerID    uuid.UUID // who claims it at once; nil when it waits
 }
 
 // Decide accepts the execution. An absent input is the empty object.
@@ -173,10 +178,14 @@ func (c RequestExecution) Decide(x Execution) ([]Event, error) {
 	if x.ID != uuid.Nil {
 		return nil, Errorf(Conflict, "Execution %s exists already.", c.ExecutionID)
 	}
-	return []Event{ExecutionRequested{
+	events := []Event{ExecutionRequested{
 		ExecutionID: c.ExecutionID, AccountID: c.AccountID, FunctionID: f.ID, FunctionVersion: f.Version,
 		FunctionName: f.Name, Runtime: f.Runtime, Input: CompactJSON(input),
-	}}, nil
+	}}
+	if c.WorkerID != uuid.Nil {
+		events = append(events, ExecutionStarted{WorkerID: c.WorkerID})
+	}
+	return events, nil
 }
 
 // ErrNotClaimable answers a worker whose claim comes too late: the execution is another's, or over.

@@ -18,6 +18,17 @@ const (
 	MaxMemoryMB   = 3008
 	MinTimeoutSec = 1
 	MaxTimeoutSec = 900
+
+	MaxConcurrency = 1000
+)
+
+// Network is what a function may reach.
+type Network string
+
+// The networks of functions. The empty one is the server's default.
+const (
+	NetworkNone   Network = "none"   // nothing
+	NetworkEgress Network = "egress" // the internet, but nothing of the server's host or its private networks
 )
 
 // FunctionStatus says whether a function may be run.
@@ -42,6 +53,8 @@ type Function struct {
 	EntryPoint  string
 	MemoryMB    int
 	TimeoutSec  int
+	Network     Network // empty: the server's default
+	Concurrency int     // how many of its executions may run at once; 0: as many as the account's
 	Status      FunctionStatus
 	Deleted     bool
 }
@@ -58,6 +71,8 @@ type (
 		EntryPoint  string    `json:"entry_point"`
 		MemoryMB    int       `json:"memory_mb"`
 		TimeoutSec  int       `json:"timeout_sec"`
+		Network     Network   `json:"network,omitempty"`
+		Concurrency int       `json:"concurrency,omitempty"`
 	}
 
 	// FunctionUpdated carries what changed; what is nil stayed.
@@ -76,6 +91,8 @@ type (
 		EntryPoint  *string         `json:"entry_point,omitempty"`
 		MemoryMB    *int            `json:"memory_mb,omitempty"`
 		TimeoutSec  *int            `json:"timeout_sec,omitempty"`
+		Network     *Network        `json:"network,omitempty"`
+		Concurrency *int            `json:"concurrency,omitempty"`
 		Status      *FunctionStatus `json:"status,omitempty"`
 	}
 )
@@ -95,7 +112,8 @@ func (f Function) Evolve(event Event) Function {
 	case FunctionCreated:
 		f = Function{
 			ID: e.FunctionID, AccountID: e.AccountID, Name: e.Name, Description: e.Description, Runtime: e.Runtime, Code: e.Code,
-			EntryPoint: e.EntryPoint, MemoryMB: e.MemoryMB, TimeoutSec: e.TimeoutSec, Status: FunctionActive, Version: 1,
+			EntryPoint: e.EntryPoint, MemoryMB: e.MemoryMB, TimeoutSec: e.TimeoutSec, Network: e.Network, Concurrency: e.Concurrency,
+			Status: FunctionActive, Version: 1,
 		}
 	case FunctionUpdated:
 		f = f.with(e.FunctionChanges)
@@ -113,6 +131,8 @@ func (f Function) with(c FunctionChanges) Function {
 	set(&f.EntryPoint, c.EntryPoint)
 	set(&f.MemoryMB, c.MemoryMB)
 	set(&f.TimeoutSec, c.TimeoutSec)
+	set(&f.Network, c.Network)
+	set(&f.Concurrency, c.Concurrency)
 	set(&f.Status, c.Status)
 	return f
 }
@@ -143,6 +163,12 @@ func (c *checks) function(f Function) {
 	c.require(entryPoint.MatchString(f.EntryPoint), "entry_point", "entry_point must be a file and an exported name, like %s, but is %q.", DefaultEntryPoint, f.EntryPoint)
 	c.between("memory_mb", f.MemoryMB, MinMemoryMB, MaxMemoryMB)
 	c.between("timeout_sec", f.TimeoutSec, MinTimeoutSec, MaxTimeoutSec)
+	c.between("concurrency", f.Concurrency, 0, MaxConcurrency)
+	switch f.Network {
+	case "", NetworkNone, NetworkEgress:
+	default:
+		c.require(false, "network", "network must be none or egress, or empty for the server's default, but is %q.", f.Network)
+	}
 	switch f.Status {
 	case FunctionActive, FunctionInactive, FunctionError:
 	default:
@@ -161,6 +187,8 @@ type CreateFunction struct {
 	EntryPoint  *string
 	MemoryMB    *int
 	TimeoutSec  *int
+	Network     *Network
+	Concurrency *int
 	Available   []string // the runtimes that this host has
 }
 
@@ -169,7 +197,9 @@ func (c CreateFunction) Decide(f Function) ([]Event, error) {
 	created := Function{
 		Name: c.Name, Description: c.Description, Code: c.Code, Status: FunctionActive,
 		EntryPoint: DefaultEntryPoint, MemoryMB: DefaultMemoryMB, TimeoutSec: DefaultTimeoutSec,
-	}.with(FunctionChanges{EntryPoint: c.EntryPoint, MemoryMB: c.MemoryMB, TimeoutSec: c.TimeoutSec})
+	}.with(FunctionChanges{
+		EntryPoint: c.EntryPoint, MemoryMB: c.MemoryMB, TimeoutSec: c.TimeoutSec, Network: c.Network, Concurrency: c.Concurrency,
+	})
 
 	var checks checks
 	checks.function(created)
@@ -183,6 +213,7 @@ func (c CreateFunction) Decide(f Function) ([]Event, error) {
 	return []Event{FunctionCreated{
 		FunctionID: c.FunctionID, AccountID: c.AccountID, Name: created.Name, Description: created.Description, Runtime: c.Runtime,
 		Code: created.Code, EntryPoint: created.EntryPoint, MemoryMB: created.MemoryMB, TimeoutSec: created.TimeoutSec,
+		Network: created.Network, Concurrency: created.Concurrency,
 	}}, nil
 }
 

@@ -202,6 +202,6 @@ func TestWhatPeopleWroteIsNotInStatistics(t *testing.T) {
 	sampled, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
 	require.Equal(t, []string{
-		"execution_logs.stream", "executions.runtime", "executions.status", "functions.runtime", "functions.status", "keys.prefix", "vault.name",
+		"execution_logs.stream", "executions.runtime", "executions.status", "functions.network", "functions.runtime", "functions.status", "keys.prefix", "vault.name",
 	}, sampled, "these hold words of ours; in any other column set statistics to 0")
 }

@@ -26,6 +26,8 @@ type Execution struct {
 	LogsArchived    bool                   `json:"logs_archived,omitempty" db:"logs_archived"` // some of them are in the archive
 	DurationMS      int64                  `json:"duration_ms" db:"duration_ms"`
 	MemoryMB        int                    `json:"memory_used" db:"memory_used"`
+	CPUMS           int64                  `json:"cpu_ms" db:"cpu_ms"`
+	ColdStart       bool                   `json:"cold_start" db:"cold_start"` // it was the first of its process
 	StartedAt       *time.Time             `json:"started_at,omitempty" db:"started_at"`
 	CompletedAt     *time.Time             `json:"completed_at,omitempty" db:"completed_at"`
 	CreatedAt       time.Time              `json:"created_at" db:"created_at"`
@@ -43,12 +45,12 @@ var executionsTable = &Table{Name: "executions", Columns: []Column{
 	{"id", "uuid"}, {"account_id", "uuid"}, {"created_position", "bigint"},
 	{"function_id", "uuid"}, {"function_version", "integer"}, {"function_name", "text"}, {"runtime", "text"},
 	{"status", "text"}, {"worker_id", "uuid"}, {"input", "bytea"}, {"output", "bytea"},
-	{"error", "text"}, {"error_type", "text"}, {"stack", "text"}, {"duration_ms", "bigint"}, {"memory_used", "integer"},
+	{"error", "text"}, {"error_type", "text"}, {"stack", "text"}, {"duration_ms", "bigint"}, {"memory_used", "integer"}, {"cpu_ms", "bigint"}, {"cold_start", "boolean"},
 	{"created_at", "timestamptz"}, {"started_at", "timestamptz"}, {"completed_at", "timestamptz"}, {"logs_archived", "boolean"},
 }}
 
 var executionsProjection = &Projection{
-	Name: "executions", Version: 3, Tables: []*Table{executionsTable, logsTable},
+	Name: "executions", Version: 4, Tables: []*Table{executionsTable, logsTable},
 	// Input and output are bytea because they may hold \u0000, which Postgres's JSON types refuse.
 	DDL: `create table executions (
 		id               uuid        not null primary key,
@@ -67,6 +69,8 @@ var executionsProjection = &Projection{
 		stack            text,
 		duration_ms      bigint      not null,
 		memory_used      integer     not null,
+		cpu_ms           bigint      not null,
+		cold_start       boolean     not null,
 		created_at       timestamptz not null,
 		started_at       timestamptz,
 		completed_at     timestamptz,
@@ -103,7 +107,7 @@ func foldExecution(r Recorded, c *Changes) {
 		c.Insert(executionsTable, e.ExecutionID, Row{
 			{"account_id", e.AccountID}, {"created_position", r.Position}, {"function_id", e.FunctionID}, {"function_version", e.FunctionVersion},
 			{"function_name", e.FunctionName}, {"runtime", e.Runtime}, {"status", domain.ExecutionPending}, {"input", []byte(e.Input)},
-			{"duration_ms", 0}, {"memory_used", 0}, {"created_at", r.RecordedAt}, {"logs_archived", false},
+			{"duration_ms", 0}, {"memory_used", 0}, {"cpu_ms", 0}, {"cold_start", false}, {"created_at", r.RecordedAt}, {"logs_archived", false},
 		})
 	case domain.ExecutionStarted:
 		c.Update(executionsTable, r.StreamID, Row{
@@ -116,12 +120,13 @@ func foldExecution(r Recorded, c *Changes) {
 	case domain.ExecutionCompleted:
 		c.Update(executionsTable, r.StreamID, Row{
 			{"status", domain.ExecutionSuccess}, {"output", []byte(e.Output)}, {"duration_ms", e.DurationMS}, {"memory_used", e.MemoryMB},
-			{"completed_at", r.RecordedAt},
+			{"cpu_ms", e.CPUMS}, {"cold_start", e.ColdStart}, {"completed_at", r.RecordedAt},
 		})
 	case domain.ExecutionFailed:
 		c.Update(executionsTable, r.StreamID, Row{
 			{"status", domain.ExecutionFailure}, {"error", e.Error}, {"error_type", e.ErrorType}, {"stack", nullIfEmpty(e.Stack)},
-			{"duration_ms", e.DurationMS}, {"memory_used", e.MemoryMB}, {"completed_at", r.RecordedAt},
+			{"duration_ms", e.DurationMS}, {"memory_used", e.MemoryMB}, {"cpu_ms", e.CPUMS},
+			{"cold_start", e.ColdStart}, {"completed_at", r.RecordedAt},
 		})
 	}
 }
@@ -137,7 +142,7 @@ func nullIfEmpty(s string) any {
 type Executions struct{ tables tables }
 
 const executionColumns = `id, account_id, function_id, function_version, status, input, output, error, error_type, stack, duration_ms,
-	memory_used, created_at, started_at, completed_at, logs_archived, ` + logsColumn + `,
+	memory_used, cpu_ms, cold_start, created_at, started_at, completed_at, logs_archived, ` + logsColumn + `,
 	json_build_object('id', function_id, 'name', function_name, 'runtime', runtime) as function`
 
 var executionListing = listing{

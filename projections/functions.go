@@ -21,21 +21,24 @@ type Function struct {
 	EntryPoint  string                `json:"entry_point" db:"entry_point"`
 	MemoryMB    int                   `json:"memory_mb" db:"memory_mb"`
 	TimeoutSec  int                   `json:"timeout_sec" db:"timeout_sec"`
+	Network     domain.Network        `json:"network" db:"network"`         // empty: the server's default
+	Concurrency int                   `json:"concurrency" db:"concurrency"` // 0: as many as the account's
 	Status      domain.FunctionStatus `json:"status" db:"status"`
 	CreatedAt   time.Time             `json:"created_at" db:"created_at"`
 	UpdatedAt   time.Time             `json:"updated_at" db:"updated_at"`
 }
 
-const functionColumns = "id, account_id, version, name, description, runtime, code, entry_point, memory_mb, timeout_sec, status, created_at, updated_at"
+const functionColumns = "id, account_id, version, name, description, runtime, code, entry_point, memory_mb, timeout_sec, network, concurrency, status, created_at, updated_at"
 
 var functionsTable = &Table{Name: "functions", Columns: []Column{
 	{"id", "uuid"}, {"account_id", "uuid"}, {"created_position", "bigint"}, {"version", "integer"},
 	{"name", "text"}, {"description", "text"}, {"runtime", "text"}, {"code", "text"}, {"entry_point", "text"},
-	{"memory_mb", "integer"}, {"timeout_sec", "integer"}, {"status", "text"}, {"created_at", "timestamptz"}, {"updated_at", "timestamptz"},
+	{"memory_mb", "integer"}, {"timeout_sec", "integer"}, {"network", "text"}, {"concurrency", "integer"}, {"status", "text"},
+	{"created_at", "timestamptz"}, {"updated_at", "timestamptz"},
 }}
 
 var functionsProjection = &Projection{
-	Name: "functions", Version: 2, Tables: []*Table{functionsTable},
+	Name: "functions", Version: 3, Tables: []*Table{functionsTable},
 	DDL: `create table functions (
 		id               uuid        not null primary key,
 		account_id       uuid        not null,
@@ -48,6 +51,8 @@ var functionsProjection = &Projection{
 		entry_point      text        not null,
 		memory_mb        integer     not null,
 		timeout_sec      integer     not null,
+		network          text        not null,
+		concurrency      integer     not null,
 		status           text        not null,
 		created_at       timestamptz not null,
 		updated_at       timestamptz not null
@@ -64,7 +69,7 @@ func foldFunction(r Recorded, c *Changes) {
 		c.Insert(functionsTable, e.FunctionID, Row{
 			{"account_id", e.AccountID}, {"created_position", r.Position}, {"version", r.Version}, {"name", e.Name}, {"description", e.Description},
 			{"runtime", e.Runtime}, {"code", e.Code}, {"entry_point", e.EntryPoint}, {"memory_mb", e.MemoryMB}, {"timeout_sec", e.TimeoutSec},
-			{"status", domain.FunctionActive}, {"created_at", r.RecordedAt}, {"updated_at", r.RecordedAt},
+			{"network", e.Network}, {"concurrency", e.Concurrency}, {"status", domain.FunctionActive}, {"created_at", r.RecordedAt}, {"updated_at", r.RecordedAt},
 		})
 	case domain.FunctionUpdated:
 		row := Row{{"version", r.Version}, {"updated_at", r.RecordedAt}}
@@ -74,6 +79,8 @@ func foldFunction(r Recorded, c *Changes) {
 		setIf(&row, "entry_point", e.EntryPoint)
 		setIf(&row, "memory_mb", e.MemoryMB)
 		setIf(&row, "timeout_sec", e.TimeoutSec)
+		setIf(&row, "network", e.Network)
+		setIf(&row, "concurrency", e.Concurrency)
 		setIf(&row, "status", e.Status)
 		c.Update(functionsTable, r.StreamID, row)
 	case domain.FunctionDeleted:

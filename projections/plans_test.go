@@ -92,13 +92,13 @@ const crowd = `
 	insert into accounts select owner, n || '@example.com', 'A', now() from owners;
 	insert into accounts select gen_random_uuid(), n || '@example.com', 'A', now() from generate_series(21, 5000) n;
 	insert into functions select gen_random_uuid(), owner, row_number() over (order by m, owner), 1, 'f', '', 'nodejs', 'code', 'index.handler',
-		128, 30, 'active', now(), now() from owners, generate_series(1, 100) m;
+		128, 30, '', 0, 'active', now(), now() from owners, generate_series(1, 100) m;
 	insert into keys select gen_random_uuid(), owner, row_number() over (), 'k', 'vr_' || lpad(to_hex(row_number() over ()), 9, '0'), '\x00',
 		now() from owners, generate_series(1, 100);
 	insert into executions (id, account_id, created_position, function_id, function_version, function_name, runtime, status, worker_id, input,
-			duration_ms, memory_used, created_at)
+			duration_ms, memory_used, cpu_ms, cold_start, created_at)
 		select gen_random_uuid(), f.account_id, row_number() over (order by n, f.id), f.id, 1, 'f', 'nodejs',
-			case when n % 5 = 0 then 'failed' when n = 199 then 'running' else 'success' end, gen_random_uuid(), '{}', 1, 1, now()
+			case when n % 5 = 0 then 'failed' when n = 199 then 'running' else 'success' end, gen_random_uuid(), '{}', 1, 1, 0, false, now()
 		from functions f, generate_series(1, 200) n where f.created_position <= 200;
 	insert into execution_logs select id, created_position, 'stdout', 'hello', now() from executions;
 	analyze`

@@ -50,13 +50,17 @@ func (a *API) createFunction(ctx context.Context, r *request) (int, any, error) 
 		EntryPoint  *string `json:"entry_point"`
 		MemoryMB    *int    `json:"memory_mb"`
 		TimeoutSec  *int    `json:"timeout_sec"`
+
+		Network     *domain.Network `json:"network"`
+		Concurrency *int            `json:"concurrency"`
 	}
 	if err := r.decode(&body); err != nil {
 		return 0, nil, err
 	}
 	id, position, err := r.commands.CreateFunction.Handle(ctx, r.origin(), domain.CreateFunction{
 		AccountID: r.caller.accountID, Name: body.Name, Description: body.Description, Runtime: body.Runtime, Code: body.Code,
-		EntryPoint: body.EntryPoint, MemoryMB: body.MemoryMB, TimeoutSec: body.TimeoutSec,
+		EntryPoint: body.EntryPoint, MemoryMB: body.MemoryMB, TimeoutSec: body.TimeoutSec, Network: body.Network,
+		Concurrency: body.Concurrency,
 	})
 	if err != nil {
 		return 0, nil, err

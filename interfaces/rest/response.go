@@ -35,6 +35,7 @@ var statuses = map[domain.Code]int{
 	domain.Conflict:     http.StatusConflict,
 	domain.KeyReused:    http.StatusUnprocessableEntity,
 	domain.TooLarge:     http.StatusRequestEntityTooLarge,
+	domain.Busy:         http.StatusTooManyRequests,
 	domain.Unavailable:  http.StatusServiceUnavailable,
 }
 
@@ -63,7 +64,7 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	switch refusal.Code {
 	case domain.Unauthorized:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="VoltRun"`)
-	case domain.Unavailable:
+	case domain.Busy, domain.Unavailable:
 		w.Header().Set("Retry-After", "1")
 	}
 	a.writeProblem(w, r, problem{
