@@ -167,9 +167,9 @@ func newAPI(opened *resources, p apiParts) (*rest.API, error) {
 		Commands: p.Commands, Idempotency: p.Idempotency, Queries: p.Queries, History: p.History, Live: p.Live, Rebuilds: p.Rebuilds,
 		Accounts: p.Accounts, JWTSecret: secret, Retention: p.Config.Retention, DevOrigins: p.Config.DevOrigins, Logger: p.Logger,
 		Health: rest.Health{
-			Version: version, Runtimes: p.Runtimes.Available(), Ping: p.Store.Ping, Head: p.Store.Head, Executions: p.Executor.Slots,
+			Version: version, Runtimes: p.Runtimes.Available(), Ping: p.Store.Ping, Head: p.Store.Head, Executions: func() rest.ExecutionsHealth { return rest.ExecutionsHealth(p.Executor.Load()) },
 		},
-		Proof: proofFor(p.Prover, p.Keeper),
+		Executor: executions{p.Executor}, Proof: proofFor(p.Prover, p.Keeper),
 	})
 	if err != nil {
 		return nil, err

@@ -33,6 +33,7 @@ type Config struct {
 	Live        *projections.Live
 	Rebuilds    *projections.Rebuilds
 	Accounts    Accounts
+	Executor    Executor // nil: what is accepted waits for another process
 	Health      Health
 	Proof       Proof
 
@@ -61,6 +62,7 @@ type API struct {
 	live        *projections.Live
 	rebuilds    *projections.Rebuilds
 	accounts    Accounts
+	executor    Executor
 	health      Health
 	proof       Proof
 	retention   domain.Retention
@@ -87,7 +89,7 @@ func New(c Config) (*API, error) {
 		return nil, fmt.Errorf("the secret for access tokens must have at least %d bytes, but has %d", MinSecretBytes, len(c.JWTSecret))
 	}
 	if !c.complete() {
-		return nil, errors.New("a part of the API's configuration is missing; only DevOrigins and Now have defaults")
+		return nil, errors.New("a part of the API's configuration is missing; only Executor, DevOrigins and Now have defaults")
 	}
 	if c.DevOrigins == nil {
 		c.DevOrigins = []string{DefaultDevOrigin}
@@ -98,7 +100,7 @@ func New(c Config) (*API, error) {
 	a := &API{
 		handlers: c.Commands, idempotency: c.Idempotency, queries: c.Queries, history: c.History, live: c.Live, rebuilds: c.Rebuilds,
 		health: c.Health, proof: c.Proof, retention: c.Retention, now: c.Now, logger: c.Logger,
-		accounts: c.Accounts, operator: newOperator(c.JWTSecret, c.Now, c.Accounts.First),
+		executor: c.Executor, accounts: c.Accounts, operator: newOperator(c.JWTSecret, c.Now, c.Accounts.First),
 		tokens: newTokens(c.JWTSecret, c.Now), keyUses: startKeyUses(c.Commands.NoteKeyUse.Handle, c.Now, c.Logger),
 	}
 	a.handler = a.identify(a.observe(secure(allowOrigins(c.DevOrigins, a.router()))))

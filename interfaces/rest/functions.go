@@ -2,7 +2,6 @@ package rest
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 
 	"github.com/google/uuid"
@@ -115,32 +114,4 @@ func (a *API) deleteFunction(ctx context.Context, r *request) (int, any, error) 
 	}
 	a.awaitSeen(ctx, "functions", position)
 	return http.StatusOK, messageBody{"The function was deleted. What it ran stays readable."}, nil
-}
-
-type acceptedBody struct {
-	ExecutionID uuid.UUID              `json:"execution_id"`
-	Status      domain.ExecutionStatus `json:"status"`
-	Message     string                 `json:"message"`
-}
-
-func (a *API) execute(ctx context.Context, r *request) (int, any, error) {
-	functionID, err := r.pathID("function")
-	if err != nil {
-		return 0, nil, err
-	}
-	var body struct {
-		Input json.RawMessage `json:"input"`
-	}
-	if err := r.decodeOptional(&body); err != nil {
-		return 0, nil, err
-	}
-	id, position, err := r.commands.RequestExecution.Handle(ctx, r.origin(), domain.RequestExecution{
-		AccountID: r.caller.accountID, FunctionID: functionID, Input: body.Input,
-	})
-	if err != nil {
-		return 0, nil, err
-	}
-	a.awaitSeen(ctx, "executions", position)
-	r.response.Set("Location", "/api/executions/"+id.String())
-	return http.StatusCreated, acceptedBody{id, domain.ExecutionPending, "The execution was accepted. GET /api/executions/" + id.String() + " tells how it goes."}, nil
 }

@@ -15,7 +15,7 @@ type Health struct {
 	Runtimes   []string                                            // the runtime words that this host serves
 	Ping       func(ctx context.Context) error                     // whether the store answers
 	Head       func(context.Context) (projections.Position, error) // the log's newest position
-	Executions func() (running, slots int)
+	Executions func() ExecutionsHealth
 }
 
 func (h Health) complete() bool {
@@ -35,7 +35,7 @@ type healthBody struct {
 	Log         logHealth            `json:"log"`
 	Projections []projections.Status `json:"projections"`
 	Runtimes    []string             `json:"runtimes"`
-	Executions  executionsHealth     `json:"executions"`
+	Executions  ExecutionsHealth     `json:"executions"`
 	Proof       proofHealth          `json:"proof"`
 }
 
@@ -54,9 +54,11 @@ type proofHealth struct {
 	Error    string     `json:"error,omitempty"`
 }
 
-type executionsHealth struct {
+// ExecutionsHealth is how busy this server's executor is.
+type ExecutionsHealth struct {
 	Running int `json:"running"`
 	Slots   int `json:"slots"`
+	Waiting int `json:"waiting"` // as far as this server knows
 }
 
 const (
@@ -66,7 +68,7 @@ const (
 
 func (a *API) checkHealth(ctx context.Context, r *request) (int, any, error) {
 	body := healthBody{Status: healthOK, Version: a.health.Version, Store: storeHealth{healthOK}, Runtimes: a.health.Runtimes}
-	body.Executions.Running, body.Executions.Slots = a.health.Executions()
+	body.Executions = a.health.Executions()
 	head, err := a.checkStore(ctx)
 	if err != nil {
 		a.logFailure(r.Request, "the health check did not reach the store", err)

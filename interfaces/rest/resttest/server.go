@@ -75,7 +75,7 @@ func serve(t testing.TB, dsn string, change []func(*rest.Config)) *Server {
 		Accounts: s.accounts,
 		Health: rest.Health{
 			Version: Version, Runtimes: []string{"nodejs", "python"}, Ping: s.Store.Ping, Head: s.Store.Head,
-			Executions: func() (running, slots int) { return 0, 4 },
+			Executions: func() rest.ExecutionsHealth { return rest.ExecutionsHealth{Slots: 4} },
 		},
 		Proof: s.proof(),
 	}
