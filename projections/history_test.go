@@ -25,9 +25,9 @@ func (f fixture) history(archive projections.Archive) *projections.History {
 // asOf returns the queries as of a position.
 func (f fixture) asOf(t *testing.T, h *projections.History, at projections.Position) *projections.Queries {
 	t.Helper()
-	queries, position, err := h.AsOf(f.ctx, projections.Moment{Position: at})
+	queries, moment, err := h.AsOf(f.ctx, uuid.Nil, projections.Moment{Position: at})
 	require.NoError(t, err)
-	require.Equal(t, at, position)
+	require.Equal(t, projections.Moment{Position: at}, moment)
 	return queries
 }
 

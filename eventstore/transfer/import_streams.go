@@ -124,12 +124,26 @@ func (i *accountImport) endStream(ctx context.Context) error {
 	case i.isLast(w):
 		i.last.add(w)
 		return nil
+	case w.Events[0].Type == (domain.KeyUsed{}).EventType():
+		w = i.holdNewest(w)
 	}
-	i.pending.add(w)
+	if len(w.Events) > 0 {
+		i.pending.add(w)
+	}
 	if i.pending.full() {
 		return i.flush(ctx)
 	}
 	return nil
+}
+
+// holdNewest leaves the newest use of a key for the end, when the key is there that it says something about. All uses may be
+// too many for that append.
+func (i *accountImport) holdNewest(uses eventstore.Write) (rest eventstore.Write) {
+	n := len(uses.Events) - 1
+	newest := eventstore.Write{StreamID: uses.StreamID, Expected: uses.Expected + eventstore.ExpectedVersion(n), Events: uses.Events[n:]}
+	i.last.add(newest)
+	uses.Events = uses.Events[:n]
+	return uses
 }
 
 // flush appends the streams that wait.

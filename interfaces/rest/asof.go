@@ -2,13 +2,12 @@ package rest
 
 import (
 	"context"
-	"strconv"
 	"time"
 
 	"github.com/voltrun/voltrun/projections"
 )
 
-// asOfHeader tells which position an answer of the past is of.
+// asOfHeader tells which moment an answer of the past is of.
 const asOfHeader = "X-VoltRun-As-Of"
 
 // queriesFor returns the read models as they are, or as they were at the moment that the request names.
@@ -21,11 +20,11 @@ func (a *API) queriesFor(ctx context.Context, r *request) (*projections.Queries,
 	if err := q.refusal(); err != nil || !named {
 		return a.queries, err
 	}
-	queries, position, err := a.history.AsOf(ctx, moment)
+	queries, resolved, err := a.history.AsOf(ctx, r.caller.accountID, moment)
 	if err != nil {
 		return nil, err
 	}
-	r.response.Set(asOfHeader, strconv.FormatInt(int64(position), 10))
+	r.response.Set(asOfHeader, resolved.String())
 	return queries, nil
 }
 

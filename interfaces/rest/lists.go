@@ -83,8 +83,8 @@ func answerPage[T any](r *request, page projections.Page[T], err error) (int, an
 	if err == nil && page.Next > 0 {
 		query := r.URL.Query()
 		query.Set("cursor", encodeCursor(page.Next))
-		if position := r.response.Get(asOfHeader); position != "" {
-			query.Set("as_of", position) // all pages are of one moment, however its time was written
+		if moment := r.response.Get(asOfHeader); moment != "" {
+			query.Set("as_of", moment) // all pages are of one moment, however its time was written
 		}
 		r.response.Set("Link", fmt.Sprintf(`<%s?%s>; rel="next"`, r.URL.EscapedPath(), query.Encode()))
 	}
