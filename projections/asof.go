@@ -86,16 +86,15 @@ type tables struct {
 	past *past // nil: as they are
 }
 
-// row returns what a query for one row of an account reads. Of the past it has that row only.
-func (t tables) row(ctx context.Context, s *story, accountID, id uuid.UUID) (Querier, error) {
+// row returns what a query for one row of an account reads. Of the past it has that row only, without what is in files of the
+// archive that are not at hand: missing says how many events that is.
+func (t tables) row(ctx context.Context, s *story, accountID, id uuid.UUID) (db Querier, missing int, err error) {
 	if t.past == nil {
-		return t.db, nil
+		return t.db, 0, nil
 	}
 	changes := newChanges()
-	if _, err := t.past.fold(ctx, s, accountID, []uuid.UUID{id}, changes); err != nil {
-		return nil, err
-	}
-	return shadow{t.past.history.db, s, changes}, nil
+	read, err := t.past.fold(ctx, s, accountID, []uuid.UUID{id}, changes)
+	return shadow{t.past.history.db, s, changes}, read.missing, err
 }
 
 // What a page of the past may cost at most: so many rows are made anew from so many bytes of events, or a few more.

@@ -100,7 +100,7 @@ func (p *past) foldMost(
 		if err != nil {
 			return 0, 0, err
 		}
-		done, bytes = done+len(group), bytes+read
+		done, bytes = done+len(group), bytes+read.bytes
 		if bytes >= most {
 			break
 		}
@@ -108,28 +108,33 @@ func (p *past) foldMost(
 	return done, bytes, nil
 }
 
-// fold folds what an account's rows were made of, by the same function as the live projection, and returns how many
-// bytes of events that were.
-func (p *past) fold(ctx context.Context, s *story, accountID uuid.UUID, ids []uuid.UUID, changes *Changes) (bytes int, err error) {
+// reading is how many bytes of events were read, and how many events are in the archive and could not be.
+type reading struct{ bytes, missing int }
+
+// fold folds what an account's rows were made of, by the same function as the live projection.
+func (p *past) fold(ctx context.Context, s *story, accountID uuid.UUID, ids []uuid.UUID, changes *Changes) (read reading, err error) {
 	events, err := p.events(ctx, s, accountID, ids)
 	if err != nil {
-		return 0, fmt.Errorf("read %s as of %d: %w", s.projection.Name, p.at, err)
+		return read, fmt.Errorf("read %s as of %d: %w", s.projection.Name, p.at, err)
 	}
 	for _, event := range events {
 		if !slices.Contains(s.projection.Types, event.Type) {
 			continue
 		}
 		if event, err = p.history.fetch(ctx, event); err != nil {
-			return 0, fmt.Errorf("read event %d: %w", event.Position, err)
+			return read, fmt.Errorf("read event %d: %w", event.Position, err)
 		}
-		bytes += len(event.Data)
+		read.bytes += len(event.Data)
 		recorded, err := decode(ctx, p.history.codec, event)
 		if err != nil {
-			return 0, err
+			return read, err
+		}
+		if _, archived := recorded.Fact.(domain.Archived); archived {
+			read.missing++
 		}
 		s.projection.Fold(recorded, changes)
 	}
-	return bytes, nil
+	return read, nil
 }
 
 // The events of a stream that stood in the log at a position, and the newest of them; and those that had happened by a time.

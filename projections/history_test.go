@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -93,6 +94,15 @@ func TestWhatWasArchivedIsReadFromTheArchive(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, domain.ExecutionSuccess, execution.Status)
 	require.Empty(t, execution.Logs)
+	require.True(t, execution.LogsArchived)
+	require.Contains(t, execution.LogsMissing, "2 lines were moved to the archive")
+	delete(archive, slices.Max(slices.Collect(maps.Keys(archive))))
+	logs, err = f.history(archive).Logs(f.ctx, owner, id)
+	require.NoError(t, err)
+	require.Equal(t, "first\n", logs.Logs, "what there is")
+	require.Contains(t, logs.Missing, "1 line was moved to the archive")
+	_, err = f.history(archive).Logs(f.ctx, uuid.New(), id)
+	require.True(t, domain.IsCode(err, domain.NotFound))
 }
 
 func TestAnArchiveThatWasTamperedWithIsNotBelieved(t *testing.T) {
