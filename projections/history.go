@@ -56,7 +56,7 @@ type Entry struct {
 	Actor         Actor           `json:"actor"`
 	CorrelationID *uuid.UUID      `json:"correlation_id"` // the request that it stems from
 	CausationID   *uuid.UUID      `json:"causation_id"`   // the event or the request that caused it directly
-	Data          json.RawMessage `json:"data"`           // as it was recorded; null when it cannot be read any more
+	Data          json.RawMessage `json:"data"`           // as it was recorded, but for hashes of secrets; null when it cannot be read any more
 	Erased        bool            `json:"erased,omitempty"`
 	Archived      bool            `json:"archived,omitempty"`
 }
@@ -116,7 +116,8 @@ func (h *History) entry(ctx context.Context, e eventstore.Event) (Entry, error) 
 		return entry, err
 	}
 	if err == nil {
-		entry.Data = eventstore.Content(disclosure)
+		entry.Data, err = shown(e.Type, eventstore.Content(disclosure))
+		return entry, err
 	}
 	return entry, nil
 }
