@@ -28,7 +28,13 @@ func (a *API) queriesFor(ctx context.Context, r *request) (*projections.Queries,
 	return queries, nil
 }
 
+const momentFormat = "a time like 2026-11-23T12:00:00Z or a position"
+
 func (q *listQuery) readMoment() (moment projections.Moment, named bool) {
+	if q.values.Has("as_of") && q.values.Get("as_of") == "" { // the answer would be taken for one of the past
+		q.refuse("as_of", "as_of must be %s, but is empty.", momentFormat)
+		return moment, false
+	}
 	q.read("as_of", func(value string) bool {
 		named = true
 		var isPosition bool
@@ -38,6 +44,6 @@ func (q *listQuery) readMoment() (moment projections.Moment, named bool) {
 		var err error
 		moment.Time, err = time.Parse(time.RFC3339, value)
 		return err == nil
-	}, "a time like 2026-11-23T12:00:00Z or a position")
+	}, momentFormat)
 	return moment, named
 }

@@ -31,7 +31,7 @@ func parseExecutionList(q *listQuery) (filter projections.ExecutionFilter, part 
 	q.read("status", func(value string) bool {
 		filter.Status = domain.ExecutionStatus(value)
 		return slices.Contains(domain.ExecutionStatuses(), filter.Status)
-	}, "one of %v", domain.ExecutionStatuses())
+	}, "%s", choice(domain.ExecutionStatuses()))
 	part = q.readPart(executionsPage)
 	return filter, part, q.refusal()
 }
