@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/transfer"
@@ -212,7 +213,7 @@ func TestALongStreamIsImportedInParts(t *testing.T) {
 	for e := range from.store.ReadAll(t.Context(), 0) {
 		if e.Type == (domain.KeyUsed{}).EventType() {
 			uses = eventstore.Write{StreamID: e.StreamID, Expected: eventstore.Any}
-			for range 2500 {
+			for range 3999 {
 				use, err := from.codec.Encode(t.Context(), uuid.New(), domain.KeyUsed{KeyID: ada.key.ID, At: time.Now()}, e.Metadata)
 				require.NoError(t, err)
 				uses.Events = append(uses.Events, use)
@@ -224,4 +225,15 @@ func TestALongStreamIsImportedInParts(t *testing.T) {
 	_, err = to.take(from.exportAccount(t, ada.account, false))
 	require.NoError(t, err)
 	require.Len(t, to.of(t, ada.account), len(from.of(t, ada.account))+1)
+	require.Equal(t, from.lastUse(t, ada), to.lastUse(t, ada), "it follows the key that it says something about")
+}
+
+// lastUse is when a key was used last, as it is shown.
+func (i instance) lastUse(t *testing.T, l life) time.Time {
+	t.Helper()
+	projectionstest.CatchUp(t, i.store, projectionstest.Follow(t, i.store, i.codec, projections.All()))
+	found, err := projections.NewQueries(i.store.Pool()).Keys.Find(t.Context(), l.key.Prefix, commands.HashKey(l.key.Key))
+	require.NoError(t, err)
+	require.NotNil(t, found.LastUsed)
+	return *found.LastUsed
 }

@@ -85,11 +85,12 @@ type stream struct {
 }
 
 // importOrder sorts streams by what must be there before what: functions before their executions, and last of all what lets
-// anybody in. The rest keeps its order.
+// anybody in. A key's last use counts behind the key. The rest keeps its order.
 const importOrder = `case
 	when type like 'function.%' then 0
 	when type like 'session.%' or type = 'key.created' then 2
-	when type like 'account.%' or type like 'email.%' then 3
+	when type = 'key.used' then 3
+	when type like 'account.%' or type like 'email.%' then 4
 	else 1 end`
 
 // streams lists the account's streams in the order of their import.

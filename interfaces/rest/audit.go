@@ -68,7 +68,7 @@ func parseAudit(q *listQuery) (projections.Audit, error) {
 	var audit projections.Audit
 	q.readTypes(&audit)
 	q.read("actor", func(value string) bool { return readActor(value, &audit) },
-		"a kind of actor (%v), the id of an actor, or the prefix of an API key", actorKinds)
+		"a kind of actor (%s), the id of an actor, or the prefix of an API key", choice(actorKinds))
 	q.read("subject", func(value string) (ok bool) {
 		audit.Subject, ok = parseID(value)
 		return ok

@@ -81,7 +81,7 @@ func (a *API) getConsistency(ctx context.Context, r *request) (int, any, error) 
 	q := newListQuery(r)
 	from, to := q.readSize("from"), q.readSize("to")
 	if q.values.Get("from") == "" {
-		q.wrong = append(q.wrong, domain.FieldError{Field: "from", Message: "from is missing: the size of the head that you have."})
+		q.refuse("from", "from is missing: the size of the head that you have.")
 	}
 	if err := q.refusal(); err != nil {
 		return 0, nil, err
