@@ -36,6 +36,9 @@ type usageError struct {
 
 func (e *usageError) Unwrap() error { return e.error }
 
+// ExitCode is what the process ends with.
+func (e *usageError) ExitCode() int { return exitUsage }
+
 // misused says that a command was not called as its help says.
 func misused(cmd *cobra.Command, format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...), cmd}
@@ -48,7 +51,8 @@ func (e *usageError) hint() string {
 	return e.command.CommandPath() + " --help tells more."
 }
 
-// report tells a person how a command ended, and returns the exit code that says the same.
+// report tells a person how a command ended, and returns the exit code that says the same: that of an error that has one
+// of its own, or else exitFailure.
 func report(ctx context.Context, err error, out io.Writer) int {
 	if err == nil {
 		return exitOK
@@ -58,12 +62,15 @@ func report(ctx context.Context, err error, out io.Writer) int {
 	}
 	fmt.Fprintln(out, "voltrun:", err)
 	var usage *usageError
-	switch {
-	case errors.As(err, &usage):
+	if errors.As(err, &usage) {
 		fmt.Fprintln(out, usage.hint())
-		return exitUsage
+	}
+	var coded interface{ ExitCode() int }
+	switch {
 	case errors.Is(err, errInterrupted):
 		return exitInterrupted
+	case errors.As(err, &coded):
+		return coded.ExitCode()
 	}
 	return exitFailure
 }
