@@ -131,7 +131,10 @@ func verifyProgress(cmd *cobra.Command) (progress func(checked, of int64), ended
 	return progress, func(err error) {
 		now := time.Now()
 		p.State, p.EndedAt = projections.RebuildDone, &now
-		if err != nil {
+		switch {
+		case errors.Is(err, errInterrupted):
+			p.State = projections.RebuildCancelled
+		case err != nil:
 			p.State = projections.RebuildFailed
 		}
 		show(p)

@@ -174,5 +174,8 @@ func TestWhatIsAskedWronglyOfAnAuditIsToldWhatToDo(t *testing.T) {
 	require.Empty(t, left, "a bundle is written whole or not at all")
 
 	other := newServer(t, "VOLTRUN_PROOF_KEY=PRIVATE+KEY+nonsense")
-	require.Contains(t, other.fail(t, "serve"), "VOLTRUN_PROOF_KEY: the signing key cannot be used")
+	cmd, out := other.command(t, "serve")
+	require.Error(t, cmd.Run())
+	require.Equal(t, exitUsage, cmd.ProcessState.ExitCode())
+	require.Contains(t, out.String(), "VOLTRUN_PROOF_KEY: the signing key cannot be used")
 }

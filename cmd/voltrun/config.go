@@ -92,7 +92,10 @@ func configFromEnvironment(getenv func(string) string) (config, error) {
 	}
 	var retentionErr error
 	c.Retention, retentionErr = parseRetention(get("VOLTRUN_RETENTION_LOG_LINE_DAYS", ""))
-	return c, errors.Join(dataErr, slotsErr, partitionErr, archiveErr, retentionErr, c.check())
+	if err := errors.Join(dataErr, slotsErr, partitionErr, archiveErr, retentionErr, c.check()); err != nil {
+		return c, &usageError{error: err}
+	}
+	return c, nil
 }
 
 func parseRetention(logLineDays string) (domain.Retention, error) {
@@ -111,6 +114,11 @@ func (c config) check() error {
 	var errs []error
 	if port, err := strconv.Atoi(c.Port); err != nil || port < 1 || port > 65535 {
 		errs = append(errs, fmt.Errorf("PORT must be a number from 1 to 65535, but is %q", c.Port))
+	}
+	if c.DatabaseURL != "" {
+		if err := postgres.CheckAddress(c.DatabaseURL); err != nil {
+			errs = append(errs, fmt.Errorf("DATABASE_URL cannot be read: %w", err))
+		}
 	}
 	if c.MasterKey != "" {
 		if _, err := eventstore.ParseMasterKeys(c.MasterKey); err != nil {

@@ -169,6 +169,13 @@ func number(t *testing.T, db *pgx.Conn, sql string, args ...any) (n int) {
 // erasures is what the server says of its eraser.
 func (s *server) erasures(t *testing.T) (status projections.ErasureStatus) {
 	t.Helper()
+	s.operator(t).must(t, http.StatusOK, "GET", "/api/admin/erasures", nil, &status)
+	return status
+}
+
+// operator is the client of whoever runs the server.
+func (s *server) operator(t *testing.T) client {
+	t.Helper()
 	secret := ""
 	for _, variable := range s.env {
 		if value, ok := strings.CutPrefix(variable, "JWT_SECRET="); ok {
@@ -177,8 +184,7 @@ func (s *server) erasures(t *testing.T) (status projections.ErasureStatus) {
 	}
 	token, err := operatorToken(config{DataDir: s.dataDir, JWTSecret: secret})
 	require.NoError(t, err)
-	client{s.url(), token}.must(t, http.StatusOK, "GET", "/api/admin/erasures", nil, &status)
-	return status
+	return client{s.url(), token}
 }
 
 // awaitErased waits until the server says that nothing is left of the accounts that were erased up to a position.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/postgres"
-	"github.com/voltrun/voltrun/eventstore/privatepg"
 	"github.com/voltrun/voltrun/eventstore/transfer"
 )
 
@@ -98,22 +96,6 @@ func importKey(file string, in io.Reader, prompt io.Writer) (transfer.Key, error
 		err = fmt.Errorf("%s: %w", file, err)
 	}
 	return key, err
-}
-
-// withStoreMade is withStore for a VoltRun that may not exist yet: its database is made then, as a first start does.
-func withStoreMade(ctx context.Context, c config, use func(context.Context, *postgres.Store, *eventstore.Codec) error) (err error) {
-	if c.DatabaseURL == "" {
-		if _, running, err := privatepg.Attach(ctx, c.DataDir); err != nil || running {
-			return withStore(ctx, c, use)
-		}
-	}
-	opened := &resources{}
-	defer func() { err = errors.Join(err, opened.closeAll()) }()
-	db, err := openDatabase(ctx, opened, c, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return err
-	}
-	return useStore(ctx, c, db.dsn, use)
 }
 
 // trustSigners lets the heads count that an imported log was signed with: their keys go behind our own.

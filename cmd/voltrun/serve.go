@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.uber.org/dig"
@@ -45,10 +46,10 @@ func runServices(
 ) error {
 	app := fx.New(graph(ctx, c, logger, out, listener, opened))
 	if err := app.Err(); err != nil {
-		return explain(c, err)
+		return explain(ctx, c, err)
 	}
 	if err := app.Start(ctx); err != nil {
-		return explain(c, err)
+		return explain(ctx, c, err)
 	}
 	var exit fx.ShutdownSignal
 	select {
@@ -70,19 +71,28 @@ func runServices(
 func listen(ctx context.Context, c config) (net.Listener, error) {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", c.address())
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen on %s: is another server running there? Choose another port with PORT (%w)", c.address(), err)
+	var dns *net.DNSError
+	var errno syscall.Errno
+	switch {
+	case err == nil:
+		return listener, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("cannot listen on %s: something else does, maybe another VoltRun; choose another port with PORT", c.address())
+	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.As(err, &dns):
+		return nil, fmt.Errorf("cannot listen on %s: %s is no address of this host; correct VOLTRUN_HOST, or leave it out", c.address(), c.Host)
+	case errors.As(err, &errno):
+		return nil, fmt.Errorf("cannot listen on %s: %w; choose another port with PORT", c.address(), errno)
 	}
-	return listener, nil
+	return nil, fmt.Errorf("cannot listen on %s: %w", c.address(), err)
 }
 
 // explain finds what a person can do something about in fx's account of what it was doing.
-func explain(c config, err error) error {
+func explain(ctx context.Context, c config, err error) error {
 	cause := dig.RootCause(err)
 	if privatepg.IsInUse(cause) {
-		return fmt.Errorf("%w\nStop the other server, or start this one with another VOLTRUN_DATA and PORT; nothing in %s was touched", cause, c.DataDir)
+		return fmt.Errorf("%w (and a PORT of its own); nothing in %s was touched", cause, c.DataDir)
 	}
-	return cause
+	return interruption(ctx, cause)
 }
 
 // announce says what was started and where to go next, once everything runs.
