@@ -31,11 +31,7 @@ type DataKey [chacha20poly1305.KeySize]byte
 
 // UnwrapDataKey returns the data key in an account's secret of the name DataKeySecret.
 func (c *Codec) UnwrapDataKey(account uuid.UUID, wrapped []byte) (DataKey, error) {
-	key, err := c.keys.unwrapKey(account, wrapped)
-	if err != nil {
-		return DataKey{}, err
-	}
-	return DataKey(key), nil
+	return c.keys.unwrapKey(account, wrapped)
 }
 
 // WrapDataKey makes the secret of an account from its data key.
@@ -49,7 +45,7 @@ func (k DataKey) Open(e NewEvent) ([]byte, error) {
 	if len(e.Data) == 0 || e.Data[0] != formSealed {
 		return nil, ErrUnknownForm
 	}
-	return openSealed(newAEAD(k[:]), e)
+	return openSealed(NewBox(k), e)
 }
 
 // Reseal gives an event the payload with this disclosure: sealed for its account, or plain. Its commitment is the same as

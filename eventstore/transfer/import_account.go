@@ -27,7 +27,7 @@ type Log interface {
 // The file is read twice. Unless it is whole and as it was exported, and there is room for the account here, nothing
 // changes.
 func ImportAccount(ctx context.Context, log Log, codec *eventstore.Codec, key Key, from io.ReadSeeker) (Summary, error) {
-	i := accountImport{log: log, codec: codec, sealer: key.sealer()}
+	i := accountImport{log: log, codec: codec, box: key.box()}
 	checked, err := i.read(from, key, i.check)
 	if err == nil {
 		err = i.requireRoom(ctx)
@@ -52,9 +52,9 @@ func ImportAccount(ctx context.Context, log Log, codec *eventstore.Codec, key Ke
 }
 
 type accountImport struct {
-	log    Log
-	codec  *eventstore.Codec
-	sealer sealer
+	log   Log
+	codec *eventstore.Codec
+	box   *eventstore.Box
 
 	account domain.Account
 	address uuid.UUID // the stream of its email address
@@ -113,13 +113,13 @@ func (i *accountImport) check(r record) error {
 }
 
 func (i *accountImport) secret(s secret) ([]byte, error) {
-	return i.sealer.open(s.Sealed, s.Owner[:], []byte(s.Name))
+	return open(i.box, s.Sealed, s.Owner[:], []byte(s.Name))
 }
 
 // open returns an event and what it says.
 func (i *accountImport) open(from event) (eventstore.Event, []byte, error) {
 	e := from.stored()
-	disclosure, err := i.sealer.open(from.Disclosure, e.ID[:], []byte(e.Type))
+	disclosure, err := open(i.box, from.Disclosure, e.ID[:], []byte(e.Type))
 	if err == nil {
 		err = checkDisclosure(i.codec, e, disclosure)
 	}
