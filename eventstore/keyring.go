@@ -83,6 +83,20 @@ func (k *KeyRing) seal(ctx context.Context, e NewEvent, disclosure []byte) ([]by
 	return sealPayload(key, e, disclosure), nil
 }
 
+// SealPlain returns the sealed payload that says what an event's plain one says, so that its commitment stays. When the
+// event's account was erased, nobody can open it.
+func (k *KeyRing) SealPlain(ctx context.Context, e NewEvent) ([]byte, error) {
+	disclosure, ok := PlainDisclosure(e.Data)
+	if !ok || Commit(disclosure) != e.Commitment {
+		return nil, fmt.Errorf("the payload of event %s is not what the log was committed to", e.ID)
+	}
+	data, err := k.seal(ctx, e, disclosure)
+	if errors.Is(err, ErrErased) {
+		return sealPayload(NewBox(newDataKey()), e, disclosure), nil
+	}
+	return data, err
+}
+
 // open returns the disclosure of a sealed payload, or ErrErased.
 func (k *KeyRing) open(ctx context.Context, e NewEvent) ([]byte, error) {
 	key, err := k.find(ctx, e.AccountID)

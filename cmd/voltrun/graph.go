@@ -75,7 +75,7 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer, li
 			newHTTPServer,
 		),
 		fx.Invoke(
-			setUpProjections, runRequested, hearErasures, startRouter, catchUp, startKeeper, startRescuer, startEraser, pruneAnswers,
+			sealPlain, setUpProjections, runRequested, hearErasures, startRouter, catchUp, startKeeper, startRescuer, startEraser, pruneAnswers,
 			startServer, announce,
 		),
 		fx.NopLogger,
@@ -191,6 +191,11 @@ func newHTTPServer(api *rest.API, logger *slog.Logger) *http.Server {
 
 func newRebuilder(store *postgres.Store, codec *eventstore.Codec, logger *slog.Logger) *projections.Rebuilder {
 	return projections.NewRebuilder(store.Pool(), codec, projections.All(), logger)
+}
+
+// sealPlain seals what early versions have not, before anybody can ask for an erasure.
+func sealPlain(ctx context.Context, store *postgres.Store, keys *eventstore.KeyRing, logger *slog.Logger) error {
+	return store.SealPlain(ctx, keys, logger)
 }
 
 // setUpProjections makes the read models ready before anything follows the log. What has to be rebuilt but can serve as it

@@ -66,6 +66,9 @@ func (a *Archiver) Run(ctx context.Context, report func(domain.LogArchived)) err
 		return err
 	}
 	defer unlock()
+	if err := a.store.SealPlain(ctx, a.codec.Keys(), a.logger); err != nil { // no erasure reaches what is plain in a file
+		return err
+	}
 	dir, err := openFolder(a.dir)
 	if err != nil {
 		return fmt.Errorf("open the archive: %w", err)

@@ -205,7 +205,6 @@ func (x *accountExport) exportEvent(ctx context.Context, e eventstore.Event, lea
 		return err
 	}
 	out := eventOf(e)
-	_, out.Plain = eventstore.PlainDisclosure(e.Data)
 	out.Data, out.Disclosure = nil, x.box.Seal(nil, disclosure, e.ID[:], []byte(e.Type))
 	out.Leaf = leaf
 	x.done.Events++
