@@ -7,12 +7,15 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/golang-lru/v2/expirable"
+
+	"github.com/voltrun/voltrun/domain"
 )
 
 // DataKeySecret is the name of an account's data key in the vault.
@@ -37,7 +40,8 @@ type KeyRing struct {
 	erased sync.Map                        // the ids of accounts that this process was told to be erased
 
 	mu      sync.Mutex
-	masters []MasterKey // the first one wraps new keys, all of them unwrap
+	masters []MasterKey               // the first one wraps new keys, all of them unwrap
+	missed  map[MasterKeyID]uuid.UUID // master keys that were needed and not there, and an account that needed each
 }
 
 // NewKeyRing makes a key ring over a vault. The first master key wraps new data keys, all of them unwrap.
@@ -52,6 +56,7 @@ func NewKeyRing(vault Vault, master MasterKey, older ...MasterKey) *KeyRing {
 func OpenKeyRing(vault Vault, read func() ([]MasterKey, error)) (*KeyRing, error) {
 	k := &KeyRing{
 		vault: vault, read: read, known: expirable.NewLRU[uuid.UUID, *Box](rememberedKeys, nil, KeysRememberedFor),
+		missed: map[MasterKeyID]uuid.UUID{},
 	}
 	return k, k.reread()
 }
@@ -246,7 +251,7 @@ func (k *KeyRing) unwrapKey(account uuid.UUID, wrapped []byte) (key DataKey, err
 	if len(wrapped) < len(MasterKeyID{}) {
 		return key, fmt.Errorf("the data key of account %s is damaged", account)
 	}
-	master, err := k.master(MasterKeyID(wrapped))
+	master, err := k.master(MasterKeyID(wrapped), account)
 	if err != nil {
 		return key, fmt.Errorf("the data key of account %s: %w", account, err)
 	}
@@ -257,8 +262,23 @@ func (k *KeyRing) unwrapKey(account uuid.UUID, wrapped []byte) (key DataKey, err
 	return DataKey(content), nil
 }
 
-// master finds a master key, also one that was added since they were read.
-func (k *KeyRing) master(id MasterKeyID) (MasterKey, error) {
+// NoMasterKeyError says that this process lacks a master key. It comes with a rotation on another server, and goes when the
+// key is here.
+type NoMasterKeyError struct{ ID MasterKeyID }
+
+func (e *NoMasterKeyError) Error() string {
+	return fmt.Sprintf("it is wrapped by another master key (%s) than those given", e.ID)
+}
+
+// Unwrap is the refusal for whoever asked this server.
+func (e *NoMasterKeyError) Unwrap() error {
+	return domain.Errorf(domain.Unavailable, "This server lacks the master key %s, under which data is sealed since voltrun keys rotate ran "+
+		"on another server. Copy that server's file master_key into the data folder of this one, which reads it at once. "+
+		"Where VOLTRUN_MASTER_KEY is set, put the key in front there and restart this server.", e.ID)
+}
+
+// master finds the master key for an account, also one that was added since they were read.
+func (k *KeyRing) master(id MasterKeyID, account uuid.UUID) (MasterKey, error) {
 	if m, ok := k.lookUp(id); ok {
 		return m, nil
 	}
@@ -268,7 +288,39 @@ func (k *KeyRing) master(id MasterKeyID) (MasterKey, error) {
 	if m, ok := k.lookUp(id); ok {
 		return m, nil
 	}
-	return MasterKey{}, fmt.Errorf("it is wrapped by another master key (%s) than those given", id)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.missed[id] = account
+	return MasterKey{}, &NoMasterKeyError{id}
+}
+
+// Ready tells whether the master keys are here that this process has missed before, and the one of the system's own data key,
+// which a rotation wraps first. It answers a *NoMasterKeyError when one is not.
+func (k *KeyRing) Ready(ctx context.Context) error {
+	k.mu.Lock()
+	missed := maps.Clone(k.missed)
+	k.mu.Unlock()
+	for id, account := range missed {
+		if err := k.unwraps(ctx, account); err != nil {
+			return err
+		}
+		k.mu.Lock()
+		delete(k.missed, id)
+		k.mu.Unlock()
+	}
+	return k.unwraps(ctx, uuid.Nil)
+}
+
+// unwraps tells whether the account's data key can be unwrapped, if it has one.
+func (k *KeyRing) unwraps(ctx context.Context, account uuid.UUID) error {
+	wrapped, err := k.vault.Get(ctx, account, DataKeySecret)
+	if errors.Is(err, ErrNoSecret) {
+		return nil
+	}
+	if err == nil {
+		_, err = k.unwrapKey(account, wrapped)
+	}
+	return err
 }
 
 func (k *KeyRing) lookUp(id MasterKeyID) (MasterKey, bool) {

@@ -151,6 +151,7 @@ type apiParts struct {
 	Rebuilds    *projections.Rebuilds
 	Accounts    rest.Accounts
 	Store       *postgres.Store
+	Codec       *eventstore.Codec
 	Executor    *runners.Executor
 	Runtimes    *runners.Runtimes
 	Prover      *proof.Prover
@@ -167,7 +168,8 @@ func newAPI(opened *resources, p apiParts) (*rest.API, error) {
 		Commands: p.Commands, Idempotency: p.Idempotency, Queries: p.Queries, History: p.History, Live: p.Live, Rebuilds: p.Rebuilds,
 		Accounts: p.Accounts, JWTSecret: secret, Retention: p.Config.Retention, DevOrigins: p.Config.DevOrigins, Logger: p.Logger,
 		Health: rest.Health{
-			Version: version, Runtimes: p.Runtimes.Available(), Ping: p.Store.Ping, Head: p.Store.Head, Executions: p.Executor.Slots,
+			Version: version, Runtimes: p.Runtimes.Available(), Ping: p.Store.Ping, Head: p.Store.Head, Keys: p.Codec.Keys().Ready,
+			Executions: p.Executor.Slots,
 		},
 		Proof: proofFor(p.Prover, p.Keeper),
 	})
