@@ -1,6 +1,7 @@
 package eventstore
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -66,3 +67,10 @@ func Content(disclosure []byte) []byte { return disclosure[min(saltSize, len(dis
 
 // Salt is the random part of a disclosure.
 func Salt(disclosure []byte) []byte { return disclosure[:min(saltSize, len(disclosure))] }
+
+// Archive has payloads that have left the log.
+type Archive interface {
+	// Payload returns the payload of the event at a position, as the log had it (see NewEvent), or nil when the archive does
+	// not have it. The caller must not change it.
+	Payload(ctx context.Context, position Position) ([]byte, error)
+}

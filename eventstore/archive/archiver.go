@@ -14,6 +14,7 @@ import (
 
 	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/eventstore"
+	"github.com/voltrun/voltrun/eventstore/durable"
 	"github.com/voltrun/voltrun/eventstore/postgres"
 )
 
@@ -155,7 +156,7 @@ func (a *Archiver) discard(ctx context.Context, dir *os.Root, f file) error {
 			return err
 		}
 	}
-	if err := syncFolder(dir); err != nil {
+	if err := durable.SyncFolder(dir.Name()); err != nil {
 		return err
 	}
 	_, err := a.store.Pool().Exec(ctx, "delete from archives where file = $1", f.Name)
