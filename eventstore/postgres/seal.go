@@ -137,9 +137,9 @@ func (s sealing) batch(ctx context.Context, p Partition, after eventstore.Positi
 // plain are events whose payload belongs to an account and is not sealed, here or in the table of those that are.
 func (s sealing) plain(ctx context.Context, p Partition, after eventstore.Position) ([]eventstore.Event, error) {
 	rows, err := s.store.pool.Query(ctx, "select "+EventColumns+" from "+p.table()+` e
-		where position > $1 and account_id is not null and type <> all($2) and substring(data for 1) = '\x00'
+		where position > $1 and account_id is not null and type <> all($2) and substring(data for 1) = '\x00' and octet_length(data) > $4
 			and not exists (select from sealed_payloads s where s.position = e.position)
-		order by position limit $3`, after, domain.ImpersonalTypes(), sealBatch)
+		order by position limit $3`, after, domain.ImpersonalTypes(), sealBatch, eventstore.SaltSize)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (w rewriting) replaceSealed(ctx context.Context) error {
 	}
 	defer w.letAppend(ctx)
 	w.from = w.partition.table() + " e left join sealed_payloads k on k.position = e.position"
-	w.payload = "coalesce(k.data, e.data)"
+	w.payload = "case when e.data is not null then coalesce(k.data, e.data) end"
 	err := pgx.BeginFunc(ctx, w.source, func(tx pgx.Tx) error {
 		if err := w.build(ctx); err != nil {
 			return err

@@ -127,6 +127,29 @@ func TestWhatAnErasedAccountHasWrittenInPlainIsSealedUnderAKeyThatNobodyHas(t *t
 	require.Equal(t, domain.Redacted{Type: "execution.log_line"}, fact)
 }
 
+// The server has to start, and whoever verifies the log has to find it.
+func TestAPlainPayloadThatWasAlteredIsSealedAsItIs(t *testing.T) {
+	t.Parallel()
+	s, _ := earlyLog(t, 5)
+	for _, statement := range []string{
+		"alter table events disable trigger events_are_append_only",
+		`update events set data = '\x00'::bytea || repeat('x', 30)::bytea where position = 4`,
+		`update events set data = '\x0001' where position = 5`, // no payload at all
+		"alter table events enable trigger events_are_append_only",
+	} {
+		_, err := s.pool.Exec(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	codec, err := s.seal(t.Context(), s)
+	require.NoError(t, err)
+	events := readAll(t, s)
+	disclosure, err := codec.Disclose(t.Context(), events[3].NewEvent)
+	require.NoError(t, err)
+	require.NotEqual(t, events[3].Commitment, eventstore.Commit(disclosure))
+	_, err = codec.Disclose(t.Context(), events[4].NewEvent)
+	require.ErrorIs(t, err, eventstore.ErrUnknownForm)
+}
+
 // dying is a vault whose process ends when it needs a second key.
 type dying struct {
 	*Store
