@@ -78,7 +78,7 @@ func (p *past) created(ctx context.Context, s *story, accountID uuid.UUID, befor
 }
 
 // createdQuery has a list of accounts for the reason that ofAccount has.
-const createdQuery = `
+var createdQuery = `
 	select position, stream_id from events
 	where account_id = any(array[$1]::uuid[]) and type = $2 and ` + milestones + ` and position < $3
 	order by account_id desc, position desc limit $4`

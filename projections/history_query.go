@@ -169,12 +169,12 @@ func (r scannedRow) Scan(dest ...any) error {
 	return r.CollectableRow.Scan(append(slices.Clip(dest), r.more...)...)
 }
 
-// milestones is the condition of the partial index that leaves out what executions and keys produce in masses. Postgres
-// takes that index only when a query repeats it word by word.
-const milestones = "type <> all ('{execution.started,execution.log_line,execution.completed,execution.failed,key.used}'::text[])"
-
-// masses are the types that milestones leaves out.
+// masses are the types of what executions and keys produce in masses.
 var masses = types(domain.ExecutionStarted{}, domain.ExecutionLogLine{}, domain.ExecutionCompleted{}, domain.ExecutionFailed{}, domain.KeyUsed{})
+
+// milestones is the condition of the partial index that leaves them out. Postgres takes that index only when a query repeats
+// it word by word, so masses are in the order of the migration that made it.
+var milestones = "type <> all ('{" + strings.Join(masses, ",") + "}'::text[])"
 
 // auditQuery looks at no more events than it must: it stops when the page is full, and at the latest when it has looked at
 // as many as it may. The last of those comes back even when it is not wanted, as the place where the next page goes on. One
@@ -196,7 +196,7 @@ const auditQuery = `
 // The ways to an account's events. Postgres must not know that the account is only one: where it takes that for a frequent
 // one it would look through the log by position, past the events of all others. So the account is one of a list, and the
 // order is one that only the indexes of accounts have.
-const (
+var (
 	ofAccount = `select * from events where account_id = any(array[$1]::uuid[]) and position > $2 and position < $3`
 
 	ofTypes = `

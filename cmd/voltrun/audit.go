@@ -15,6 +15,7 @@ import (
 	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/archive"
+	"github.com/voltrun/voltrun/eventstore/durable"
 	"github.com/voltrun/voltrun/eventstore/postgres"
 	"github.com/voltrun/voltrun/eventstore/proof"
 	"github.com/voltrun/voltrun/projections"
@@ -208,7 +209,7 @@ func writeBundle(cmd *cobra.Command, b auditBundle, path string) error {
 		}
 		archived := archive.Open(store.Pool(), config.ArchiveDir)
 		defer archived.Close()
-		return wholeFile(path, func(file io.Writer) error {
+		return durable.WriteFile(path, func(file *os.File) error {
 			return proof.NewProver(store.Pool(), codec, archived, key).WriteBundle(ctx, excerpt, file)
 		})
 	})
@@ -233,17 +234,4 @@ func (b auditBundle) excerpt(ctx context.Context, store *postgres.Store, codec *
 	}
 	excerpt.Account, err = commands.FindAccount(ctx, store, codec, b.account)
 	return excerpt, err
-}
-
-// wholeFile writes a file that only its owner can read, whole or not at all.
-func wholeFile(path string, write func(io.Writer) error) error {
-	draft, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(draft.Name())
-	if err := errors.Join(write(draft), draft.Sync(), draft.Close()); err != nil {
-		return err
-	}
-	return os.Rename(draft.Name(), path)
 }

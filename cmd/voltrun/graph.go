@@ -75,7 +75,7 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer, li
 			newHTTPServer,
 		),
 		fx.Invoke(
-			setUpProjections, runRequested, hearErasures, startRouter, catchUp, startKeeper, startRescuer, startEraser, pruneAnswers,
+			sealPlain, setUpProjections, runRequested, hearErasures, startRouter, catchUp, startKeeper, startRescuer, startEraser, pruneAnswers,
 			startServer, announce,
 		),
 		fx.NopLogger,
@@ -151,6 +151,7 @@ type apiParts struct {
 	Rebuilds    *projections.Rebuilds
 	Accounts    rest.Accounts
 	Store       *postgres.Store
+	Codec       *eventstore.Codec
 	Executor    *runners.Executor
 	Runtimes    *runners.Runtimes
 	Prover      *proof.Prover
@@ -167,7 +168,8 @@ func newAPI(opened *resources, p apiParts) (*rest.API, error) {
 		Commands: p.Commands, Idempotency: p.Idempotency, Queries: p.Queries, History: p.History, Live: p.Live, Rebuilds: p.Rebuilds,
 		Accounts: p.Accounts, JWTSecret: secret, Retention: p.Config.Retention, DevOrigins: p.Config.DevOrigins, Logger: p.Logger,
 		Health: rest.Health{
-			Version: version, Runtimes: p.Runtimes.Available(), Ping: p.Store.Ping, Head: p.Store.Head, Executions: func() rest.ExecutionsHealth { return rest.ExecutionsHealth(p.Executor.Load()) },
+			Version: version, Runtimes: p.Runtimes.Available(), Ping: p.Store.Ping, Head: p.Store.Head, Keys: p.Codec.Keys().Ready,
+			Executions: func() rest.ExecutionsHealth { return rest.ExecutionsHealth(p.Executor.Load()) },
 		},
 		Executor: executions{p.Executor}, Proof: proofFor(p.Prover, p.Keeper),
 	})
@@ -191,6 +193,11 @@ func newHTTPServer(api *rest.API, logger *slog.Logger) *http.Server {
 
 func newRebuilder(store *postgres.Store, codec *eventstore.Codec, logger *slog.Logger) *projections.Rebuilder {
 	return projections.NewRebuilder(store.Pool(), codec, projections.All(), logger)
+}
+
+// sealPlain seals what early versions have not, before anybody can ask for an erasure.
+func sealPlain(ctx context.Context, store *postgres.Store, keys *eventstore.KeyRing, logger *slog.Logger) error {
+	return store.SealPlain(ctx, keys, logger)
 }
 
 // setUpProjections makes the read models ready before anything follows the log. What has to be rebuilt but can serve as it

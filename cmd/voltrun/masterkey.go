@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/voltrun/voltrun/eventstore"
+	"github.com/voltrun/voltrun/eventstore/durable"
 	"github.com/voltrun/voltrun/eventstore/postgres"
 )
 
@@ -179,28 +180,13 @@ func addMasterKey(file string, newest eventstore.MasterKey, older []eventstore.M
 	if err != nil {
 		return err
 	}
-	draft, err := os.CreateTemp(filepath.Dir(file), masterKeyFile+".*") // readable by its owner only
-	if err != nil {
+	return durable.WriteFile(file, func(draft *os.File) error {
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			if err := draft.Chown(int(stat.Uid), int(stat.Gid)); err != nil {
+				return err
+			}
+		}
+		_, err := draft.WriteString(content.String())
 		return err
-	}
-	defer os.Remove(draft.Name())
-	_, writeErr := draft.WriteString(content.String())
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && writeErr == nil {
-		writeErr = draft.Chown(int(stat.Uid), int(stat.Gid))
-	}
-	if err := errors.Join(writeErr, draft.Sync(), draft.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(draft.Name(), file); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(file))
-}
-
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	})
 }

@@ -62,7 +62,7 @@ func (i *accountImport) take(ctx context.Context, r record) error {
 	if err != nil {
 		return err
 	}
-	e.NewEvent, err = i.codec.Reseal(ctx, withOrigin(e, r.Event.Leaf), disclosure, r.Event.Plain)
+	e.NewEvent, err = i.codec.Reseal(ctx, withOrigin(e, r.Event.Leaf), disclosure)
 	if err != nil {
 		return err
 	}

@@ -82,7 +82,6 @@ type event struct {
 
 	Data       []byte `json:"data,omitempty"`       // of a whole log: the payload as it stands there, null in the archive
 	Disclosure []byte `json:"disclosure,omitempty"` // of an account: sealed under the transfer key
-	Plain      bool   `json:"plain,omitempty"`      // the payload is not to be sealed for the account
 
 	Leaf hexBytes `json:"leaf,omitempty"` // of an account: the hash of the event's leaf in the log's proof, as far as it had one
 }

@@ -71,6 +71,7 @@ type API struct {
 	keyUses     *keyUses
 	now         func() time.Time
 	logger      *slog.Logger
+	exports     exports
 	handler     http.Handler
 
 	// deletedKeys are the ids of the keys that were deleted through this process and may still stand in the read model.
@@ -102,6 +103,7 @@ func New(c Config) (*API, error) {
 		health: c.Health, proof: c.Proof, retention: c.Retention, now: c.Now, logger: c.Logger,
 		executor: c.Executor, accounts: c.Accounts, operator: newOperator(c.JWTSecret, c.Now, c.Accounts.First),
 		tokens: newTokens(c.JWTSecret, c.Now), keyUses: startKeyUses(c.Commands.NoteKeyUse.Handle, c.Now, c.Logger),
+		exports: exports{running: map[uuid.UUID]int{}},
 	}
 	a.handler = a.identify(a.observe(secure(allowOrigins(c.DevOrigins, a.router()))))
 	return a, nil

@@ -57,7 +57,7 @@ func (a *API) eventsOf(kind string) handler {
 func (a *API) answerHistory(ctx context.Context, r *request, audit projections.Audit) (int, any, error) {
 	r.response.Add("Vary", "Accept")
 	if wantsLines(r.Request) {
-		return http.StatusOK, lines{a, r.Request, a.history.Pages(r.Context(), r.caller.accountID, audit)}, nil
+		return http.StatusOK, lines{a, r.Request, r.caller.accountID, a.history.Pages(r.Context(), r.caller.accountID, audit)}, nil
 	}
 	page, err := a.history.Audit(ctx, r.caller.accountID, audit)
 	return answerPage(r, page, err)

@@ -2,10 +2,12 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
+	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/projections"
 )
 
@@ -15,11 +17,12 @@ type Health struct {
 	Runtimes   []string                                            // the runtime words that this host serves
 	Ping       func(ctx context.Context) error                     // whether the store answers
 	Head       func(context.Context) (projections.Position, error) // the log's newest position
+	Keys       func(context.Context) error                         // whether the data of every account can be opened, as far as is known
 	Executions func() ExecutionsHealth
 }
 
 func (h Health) complete() bool {
-	return h.Ping != nil && h.Head != nil && h.Executions != nil
+	return h.Ping != nil && h.Head != nil && h.Keys != nil && h.Executions != nil
 }
 
 // healthyWithin is how long the store may take to answer, and the projections to show what the log held when they were
@@ -63,6 +66,7 @@ type ExecutionsHealth struct {
 
 const (
 	healthOK          = "ok"
+	healthDegraded    = "degraded" // it serves, but not everybody
 	healthUnavailable = "unavailable"
 )
 
@@ -80,11 +84,27 @@ func (a *API) checkHealth(ctx context.Context, r *request) (int, any, error) {
 		body.Error = broken
 	}
 	body.Log.Head, body.Projections = head, a.projectionStatus(head)
-	if body.Error != "" {
+	locked := a.checkKeys(ctx)
+	switch {
+	case locked != "" && body.Store.Status == healthOK: // it may be what keeps the rest
+		body.Status, body.Error = healthDegraded, locked
+	case body.Error != "":
 		body.Status = healthUnavailable
-		return http.StatusServiceUnavailable, body, nil
+	default:
+		return http.StatusOK, body, nil
 	}
-	return http.StatusOK, body, nil
+	return http.StatusServiceUnavailable, body, nil
+}
+
+// checkKeys says what keeps the data of accounts from being opened here, if anything.
+func (a *API) checkKeys(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, healthyWithin)
+	defer cancel()
+	var refusal *domain.Error
+	if errors.As(a.health.Keys(ctx), &refusal) {
+		return refusal.Message
+	}
+	return ""
 }
 
 func (a *API) checkStore(ctx context.Context) (head projections.Position, err error) {

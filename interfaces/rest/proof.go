@@ -102,7 +102,7 @@ func (a *API) getBundle(_ context.Context, r *request) (int, any, error) {
 	if err := q.refusal(); err != nil {
 		return 0, nil, err
 	}
-	return http.StatusOK, download{a, r.Request, "voltrun-bundle.ndjson", func(w io.Writer) error {
+	return http.StatusOK, download{a, r.Request, r.caller.accountID, "voltrun-bundle.ndjson", func(w io.Writer) error {
 		return a.proof.Bundle(r.Context(), r.caller.accountID, execution, since, w)
 	}}, nil
 }

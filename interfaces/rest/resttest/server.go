@@ -74,7 +74,7 @@ func serve(t testing.TB, dsn string, change []func(*rest.Config)) *Server {
 		JWTSecret: []byte(Secret), Logger: slog.New(slog.DiscardHandler),
 		Accounts: s.accounts,
 		Health: rest.Health{
-			Version: Version, Runtimes: []string{"nodejs", "python"}, Ping: s.Store.Ping, Head: s.Store.Head,
+			Version: Version, Runtimes: []string{"nodejs", "python"}, Ping: s.Store.Ping, Head: s.Store.Head, Keys: func(context.Context) error { return nil },
 			Executions: func() rest.ExecutionsHealth { return rest.ExecutionsHealth{Slots: 4} },
 		},
 		Proof: s.proof(),
