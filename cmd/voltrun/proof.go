@@ -23,7 +23,7 @@ import (
 const (
 	// proofKeyFile holds the key that signs the heads of the log, when VOLTRUN_PROOF_KEY does not.
 	proofKeyFile = "proof_key"
-	// headsFile holds every head that this server has signed or seen.
+	// headsFile holds the heads that this server has signed or seen; old ones are thinned out.
 	headsFile = "heads.log"
 )
 

@@ -2,11 +2,13 @@ package proof
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -94,15 +96,10 @@ func (c *bundleChecker) open(lines *bufio.Scanner, v BundleVerification) error {
 
 // holdAgainst checks that the bundle's log continues the heads that were kept, as far as the bundle can show it.
 func (c *bundleChecker) holdAgainst(keys PublicKeys, path string) error {
-	heads, err := (Witness{path}).heads(keys)
-	if err != nil {
-		return err
-	}
-	if len(heads) == 0 {
-		return fmt.Errorf("%s holds no head that is signed by %s", path, keys)
-	}
 	header, head := c.report.Header, c.report.Head
-	for _, older := range heads {
+	var newest int64
+	err := readHeadFile(path, keys, func(older Head) {
+		newest = older.Size
 		switch {
 		case older.Size == head.Size:
 			c.continues(older, older.Root == head.Root)
@@ -112,10 +109,16 @@ func (c *bundleChecker) holdAgainst(keys PublicKeys, path string) error {
 		case header.Since != nil && older.Size == header.Since.Size && older.Size < head.Size:
 			c.continues(older, tlog.CheckTree(header.Since.Proof, head.Size, head.Root, older.Size, older.Root) == nil)
 		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case newest == 0:
+		return fmt.Errorf("%s holds no head that is signed by %s", path, keys)
+	case c.report.Kept == 0:
+		return fmt.Errorf("the bundle cannot be held against a head of %d events; make it with: voltrun audit bundle --since %[1]d", newest)
 	}
-	if c.report.Kept == 0 {
-		return fmt.Errorf("the bundle cannot be held against a head of %d events; make it with: voltrun audit bundle --since %[1]d", heads[len(heads)-1].Size)
-	}
+	slices.SortFunc(c.older, func(a, b Head) int { return cmp.Compare(a.Size, b.Size) })
 	return nil
 }
 

@@ -35,6 +35,8 @@ type Keeper struct {
 	witness Witness
 	logger  *slog.Logger
 	status  atomic.Pointer[Status]
+	now     func() time.Time
+	thinned time.Time // when the heads were thinned out
 
 	startOnce, stopOnce sync.Once
 	stopping            context.Context
@@ -52,7 +54,7 @@ type Status struct {
 
 // NewKeeper makes a keeper of a log that signs with key.
 func NewKeeper(log Log, key *Key, witness Witness, logger *slog.Logger) *Keeper {
-	k := &Keeper{log: log, key: key, witness: witness, logger: logger, stopped: make(chan struct{})}
+	k := &Keeper{log: log, key: key, witness: witness, logger: logger, now: time.Now, stopped: make(chan struct{})}
 	k.stopping, k.stop = context.WithCancel(context.Background())
 	k.status.Store(&Status{})
 	return k

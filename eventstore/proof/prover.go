@@ -80,7 +80,8 @@ func (p *Prover) head(ctx context.Context, size int64) (Head, error) {
 			return Head{}, err
 		}
 		if stored.Size == 0 {
-			return Head{}, domain.Errorf(domain.NotFound, "No head of %d events was signed. The newest has %d.", size, newest)
+			return Head{}, domain.Errorf(domain.NotFound,
+				"There is no head of %d events: none was signed, or it was thinned out since. The newest has %d.", size, newest)
 		}
 	}
 	head, err := stored.open(p.key.PublicKeys)
