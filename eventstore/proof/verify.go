@@ -27,7 +27,7 @@ type Verification struct {
 }
 
 // Verify checks a whole log: every event against the stored tree, the tree of the events against every signed head, every
-// payload that can be opened against its commitment. What is wrong is in the report; the error is for a check that could
+// payload that can be opened against its commitment, the table of streams against the events. What is wrong is in the report; the error is for a check that could
 // not be carried out. A server may go on appending meanwhile.
 func Verify(ctx context.Context, db *pgxpool.Pool, v Verification) (*Report, error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -53,6 +53,9 @@ func Verify(ctx context.Context, db *pgxpool.Pool, v Verification) (*Report, err
 		}
 	}
 	if err := ctx.Err(); err != nil { // the batches have ended early
+		return nil, err
+	}
+	if err := c.checkCounts(ctx); err != nil {
 		return nil, err
 	}
 	c.conclude(length)
