@@ -30,6 +30,13 @@ const KeysRememberedFor = 5 * time.Second
 // errNoDataKey answers for an account that was not erased, but has no data key in the vault.
 var errNoDataKey = errors.New("its data key is not in the vault; restore the table vault from a backup")
 
+// OtherMasterKey answers for an account whose data key is wrapped by a master key that is not among those given.
+type OtherMasterKey struct{ ID MasterKeyID }
+
+func (e *OtherMasterKey) Error() string {
+	return fmt.Sprintf("it is wrapped by another master key (%s) than those given", e.ID)
+}
+
 // KeyRing seals the payloads of accounts. Each account has a data key of its own in the vault, wrapped by a master key
 // (XChaCha20-Poly1305, both). When an account's key is destroyed, what was sealed for it can never be read again.
 type KeyRing struct {
@@ -264,7 +271,7 @@ func (k *KeyRing) master(id MasterKeyID) (MasterKey, error) {
 	if m, ok := k.lookUp(id); ok {
 		return m, nil
 	}
-	return MasterKey{}, fmt.Errorf("it is wrapped by another master key (%s) than those given", id)
+	return MasterKey{}, &OtherMasterKey{id}
 }
 
 func (k *KeyRing) lookUp(id MasterKeyID) (MasterKey, bool) {

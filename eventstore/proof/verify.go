@@ -32,8 +32,8 @@ type Verification struct {
 func Verify(ctx context.Context, db *pgxpool.Pool, v Verification) (*Report, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c := &checker{db: db, payloads: payloads{v.Codec, v.Archive}, moved: v.Moved, report: &Report{},
-		unkeyed: map[uuid.UUID]int64{}, erased: map[uuid.UUID]bool{}}
+	c := &checker{db: db, payloads: payloads{v.Codec, v.Archive}, moved: v.Moved, report: &Report{Locked: map[eventstore.MasterKeyID]int64{}},
+		locked: map[uuid.UUID]eventstore.MasterKeyID{}, unkeyed: map[uuid.UUID]int64{}, erased: map[uuid.UUID]bool{}}
 	if err := c.collectHeads(ctx, v); err != nil { // first, so that the log has what they cover
 		return nil, err
 	}
@@ -78,9 +78,10 @@ type checker struct {
 	leaves  map[tileKey][]byte // the stored hashes of the events in this batch
 	full    []builtTile        // what the batch has completed above the leaves
 	strange []strange
-	last    pgtype.Timestamptz  // when the event in front was recorded
-	unkeyed map[uuid.UUID]int64 // the first payload of each account whose key is gone
-	erased  map[uuid.UUID]bool  // the accounts that the log says were erased
+	last    pgtype.Timestamptz                   // when the event in front was recorded
+	locked  map[uuid.UUID]eventstore.MasterKeyID // the accounts whose data key needs a master key that was not given
+	unkeyed map[uuid.UUID]int64                  // the first payload of each account whose key is gone
+	erased  map[uuid.UUID]bool                   // the accounts that the log says were erased
 	buffer  []byte
 }
 
@@ -165,10 +166,18 @@ func (r *row) about() string {
 }
 
 func (c *checker) checkPayload(ctx context.Context, r *row) error {
+	if id, locked := c.locked[r.account.Bytes]; locked && r.data != nil && !r.plain() { // asking again takes its time
+		c.report.Locked[id]++
+		return nil
+	}
 	disclosure, err := c.payloads.disclose(ctx, r)
+	var other *eventstore.OtherMasterKey
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case errors.As(err, &other):
+		c.locked[r.account.Bytes] = other.ID
+		c.report.Locked[other.ID]++
 	case errors.Is(err, eventstore.ErrErased):
 		c.report.Erased++
 		if _, seen := c.unkeyed[r.account.Bytes]; !seen {
