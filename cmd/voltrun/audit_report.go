@@ -106,10 +106,13 @@ func showBundleReport(out io.Writer, r *proof.BundleReport, check proof.BundleVe
 	}
 	if r.Header.Complete {
 		fmt.Fprintln(out, "OK: these are all events that the head covers, in their places, and as they were when it was signed.")
-		return
+	} else {
+		fmt.Fprintln(out, "OK: each event stands in the log that was signed, in its place, and as it was then.")
+		fmt.Fprintln(out, "NOT PROVED: that there are no other events. Only a bundle of the whole log (--all) proves that.")
 	}
-	fmt.Fprintln(out, "OK: each event stands in the log that was signed, in its place, and as it was then.")
-	fmt.Fprintln(out, "NOT PROVED: that there are no other events. Only a bundle of the whole log (--all) proves that.")
+	for _, remark := range r.Remarks {
+		fmt.Fprintf(out, "NOT PROVED: %s\n", remark)
+	}
 }
 
 // about says what the events of a bundle have in common.

@@ -196,7 +196,7 @@ func TestWhatIsAskedWronglyOfAnAuditIsToldWhatToDo(t *testing.T) {
 		{"There is no account with the email address nobody@example.com", []string{"audit", "bundle", file, "--account", "nobody@example.com"}},
 		{"There are no such events", []string{"audit", "bundle", file, "--account", uuid.NewString()}},
 		{"is not the id of an execution", []string{"audit", "bundle", file, "--execution", "x"}},
-		{"from must be between 1 and", []string{"audit", "bundle", file, "--all", "--since", "100000"}},
+		{"since must be between 1 and", []string{"audit", "bundle", file, "--all", "--since", "100000"}},
 	} {
 		require.Contains(t, s.fail(t, c.args...), c.said, "%v", c.args)
 	}

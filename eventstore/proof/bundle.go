@@ -18,8 +18,8 @@ import (
 	"github.com/voltrun/voltrun/eventstore"
 )
 
-// A bundle is events with what proves them, for somebody who has no access to the log: lines of JSON (NDJSON), a Header
-// and a Line for each event in the order of the log.
+// A bundle is events with what proves them, for somebody who has no access to the log: lines of JSON (NDJSON), a Header, a
+// Line for each event in the order of the log, and an End.
 const (
 	bundleFormat  = "voltrun bundle"
 	bundleVersion = 1
@@ -31,7 +31,6 @@ type Header struct {
 	Version   int    `json:"version"`
 	PublicKey string `json:"public_key"` // of whoever signed the head; a reader compares it with one from elsewhere
 	Head      string `json:"head"`       // the signed note
-	Events    int64  `json:"events"`     // how many lines follow
 
 	// Complete says that these are all events that the head covers. They need no proofs then: the root is made of them.
 	Complete  bool       `json:"complete"`
@@ -55,6 +54,11 @@ type Line struct {
 	Content  *string          `json:"content"`          // the payload, JSON
 	Reason   string           `json:"reason,omitempty"` // why there is no content
 	Proof    tlog.RecordProof `json:"proof,omitempty"`  // hashes in base64, from the leaf to the root
+}
+
+// End is a bundle's last line. Without it, a part of the bundle is missing.
+type End struct {
+	Events int64 `json:"events"` // how many there are
 }
 
 // The reasons why an event has no content.
@@ -107,6 +111,7 @@ func (p *Prover) WriteBundle(ctx context.Context, excerpt Excerpt, to io.Writer)
 		return err
 	}
 	stored := newStoredTree(ctx, p.db)
+	var end End
 	err = p.eachRow(ctx, excerpt, head.Size, func(r *row) error {
 		var line Line
 		var err error
@@ -118,12 +123,16 @@ func (p *Prover) WriteBundle(ctx context.Context, excerpt Excerpt, to io.Writer)
 		if err != nil {
 			return err
 		}
+		end.Events++
 		return lines.Encode(line)
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case end.Events == 0: // and nothing but the header is in the buffer
+		return domain.Errorf(domain.NotFound, "There are no such events under the newest head, of %d events.", head.Size)
 	}
-	return buffered.Flush()
+	return errors.Join(lines.Encode(end), buffered.Flush())
 }
 
 func (p *Prover) header(ctx context.Context, excerpt Excerpt) (Head, Header, error) {
@@ -135,18 +144,12 @@ func (p *Prover) header(ctx context.Context, excerpt Excerpt) (Head, Header, err
 		Format: bundleFormat, Version: bundleVersion, PublicKey: p.key.Public(), Head: head.Note, Complete: excerpt.complete(),
 		Account: notNil(excerpt.Account), Execution: notNil(excerpt.Execution),
 	}
-	if header.Events, err = p.count(ctx, excerpt, head.Size); err != nil {
-		return Head{}, Header{}, err
-	}
-	if header.Events == 0 {
-		return Head{}, Header{}, domain.Errorf(domain.NotFound, "There are no such events under the newest head, of %d events.", head.Size)
-	}
 	if excerpt.Since > 0 {
-		consistency, err := p.Consistency(ctx, excerpt.Since, head.Size)
+		proof, err := p.continuation(ctx, "since", excerpt.Since, head)
 		if err != nil {
 			return Head{}, Header{}, err
 		}
-		header.Since = &Since{Size: excerpt.Since, Proof: consistency.Proof}
+		header.Since = &Since{Size: excerpt.Since, Proof: proof}
 	}
 	return head, header, nil
 }
@@ -173,17 +176,6 @@ func (e Excerpt) where() (condition string, args []any) {
 }
 
 func pgUUID(id uuid.UUID) pgtype.UUID { return pgtype.UUID{Bytes: id, Valid: id != uuid.Nil} }
-
-func (p *Prover) count(ctx context.Context, excerpt Excerpt, size int64) (n int64, err error) {
-	if excerpt.complete() {
-		return size, nil
-	}
-	condition, args := excerpt.where()
-	if err := p.db.QueryRow(ctx, "select count(*) from events where "+condition, append([]any{0, size}, args...)...).Scan(&n); err != nil {
-		return 0, fmt.Errorf("count the events: %w", err)
-	}
-	return n, nil
-}
 
 // bundlePage is how many events are read at once. Those behind the first batchBytes of payload wait for the next page, since
 // whoever reads the bundle may be slow.

@@ -145,19 +145,29 @@ func (p *Prover) Consistency(ctx context.Context, from, to int64) (Consistency, 
 	if err != nil {
 		return Consistency{}, err
 	}
-	if from < 1 || from > head.Size {
-		return Consistency{}, domain.Errorf(domain.Invalid, "from must be between 1 and %d, the size of the newer head, but is %d.", head.Size, from)
+	proof, err := p.continuation(ctx, "from", from, head)
+	if err != nil {
+		return Consistency{}, err
+	}
+	return Consistency{From: from, Proof: proof, Checkpoint: p.checkpoint(head)}, nil
+}
+
+// continuation proves that the log of a head begins with the one of an older head, of which the caller gave the size under
+// that name.
+func (p *Prover) continuation(ctx context.Context, name string, size int64, head Head) (tlog.TreeProof, error) {
+	if size < 1 || size > head.Size {
+		return nil, domain.Errorf(domain.Invalid, "%s must be between 1 and %d, the size of the newer head, but is %d.", name, head.Size, size)
 	}
 	stored := newStoredTree(ctx, p.db)
-	proof, err := tlog.ProveTree(head.Size, from, stored)
+	proof, err := tlog.ProveTree(head.Size, size, stored)
 	if err == nil {
 		var root tlog.Hash
-		if root, err = tlog.TreeHash(from, stored); err == nil {
-			err = tlog.CheckTree(proof, head.Size, head.Root, from, root)
+		if root, err = tlog.TreeHash(size, stored); err == nil {
+			err = tlog.CheckTree(proof, head.Size, head.Root, size, root)
 		}
 	}
 	if err != nil {
-		return Consistency{}, fmt.Errorf("prove that %d events are the first of %d: %w", from, head.Size, errors.Join(err, errDoesNotHold))
+		return nil, fmt.Errorf("prove that %d events are the first of %d: %w", size, head.Size, errors.Join(err, errDoesNotHold))
 	}
-	return Consistency{From: from, Proof: proof, Checkpoint: p.checkpoint(head)}, nil
+	return proof, nil
 }
