@@ -161,35 +161,48 @@ func notNil(id uuid.UUID) *uuid.UUID {
 	return &id
 }
 
-// where selects the events of an excerpt at the positions behind $1, up to and including $2. A stream is not looked for in
-// partitions from before its first event.
-func (e Excerpt) where() (condition string, args []any) {
-	switch account, stream := pgUUID(e.Account), pgUUID(e.Execution); {
-	case e.complete():
-		return "position > $1 and position <= $2", nil
-	case !stream.Valid:
-		return "position > $1 and position <= $2 and account_id = $3", []any{account}
-	default:
-		return `position > $1 and position <= $2 and stream_id = $3 and ($4::uuid is null or account_id = $4)
-			and position >= (select first_position from streams where stream_id = $3)`, []any{stream, account}
-	}
-}
-
 func pgUUID(id uuid.UUID) pgtype.UUID { return pgtype.UUID{Bytes: id, Valid: id != uuid.Nil} }
 
 // bundlePage is how many events are read at once. Those behind the first batchBytes of payload wait for the next page, since
 // whoever reads the bundle may be slow.
 const bundlePage = 1000
 
+// query reads a page of the events of an excerpt, in their order: those behind the one of which key is $1. They end at position
+// upto, or, of a stream, which begins at position first, somewhere behind it.
+//
+// Postgres must not know that the account is only one: where it takes that for a frequent one it would look through the log by
+// position, past the events of all others. So it is one of a list, and the order is one that only its index has. What a page
+// of a stream has at most is in the condition, because Postgres takes all streams for short ones.
+func (e Excerpt) query(first, upto int64) (query string, args []any, key func(*row) int64) {
+	key = func(r *row) int64 { return r.position }
+	condition, order := "position > $1 and position <= $2", "position"
+	args = []any{upto}
+	switch account, stream := pgUUID(e.Account), pgUUID(e.Execution); {
+	case stream.Valid:
+		key = func(r *row) int64 { return int64(r.version) }
+		condition, order = fmt.Sprintf(`stream_id = $2 and version > $1::int and version <= $1::int + %d and position >= $3
+			and ($4::uuid is null or account_id = $4)`, bundlePage), "version"
+		args = []any{stream, first, account}
+	case account.Valid:
+		condition, order = condition+" and account_id = any(array[$3]::uuid[])", "account_id, position"
+		args = append(args, account)
+	}
+	return fmt.Sprintf(`select %[1]s, data from (
+			select *, sum(octet_length(data)) over (order by %[3]s) - coalesce(octet_length(data), 0) as bytes_before
+			from events where %[2]s order by %[3]s limit %[4]d
+		) page where coalesce(bytes_before, 0) < %[5]d order by %[3]s`, leafColumns, condition, order, bundlePage, batchBytes), args, key
+}
+
 // eachRow reads the events of an excerpt up to a position, in order.
 func (p *Prover) eachRow(ctx context.Context, excerpt Excerpt, upto int64, do func(*row) error) error {
-	condition, args := excerpt.where()
-	query := fmt.Sprintf(`select %[1]s, data from (
-			select *, sum(octet_length(data)) over (order by position) - coalesce(octet_length(data), 0) as bytes_before
-			from events where %[2]s order by position limit %[3]d
-		) page where coalesce(bytes_before, 0) < %[4]d order by position`, leafColumns, condition, bundlePage, batchBytes)
+	var first int64
+	err := p.db.QueryRow(ctx, "select coalesce(min(first_position), 0) from streams where stream_id = $1", pgUUID(excerpt.Execution)).Scan(&first)
+	if err != nil {
+		return fmt.Errorf("look for where a stream begins: %w", err)
+	}
+	query, args, key := excerpt.query(first, upto)
 	for after := int64(0); ; {
-		rows, err := p.db.Query(ctx, query, append([]any{after, upto}, args...)...)
+		rows, err := p.db.Query(ctx, query, append([]any{after}, args...)...)
 		if err != nil {
 			return fmt.Errorf("read the log: %w", err)
 		}
@@ -198,10 +211,13 @@ func (p *Prover) eachRow(ctx context.Context, excerpt Excerpt, upto int64, do fu
 			return fmt.Errorf("read the log: %w", err)
 		}
 		for i := range page {
+			if page[i].position > upto {
+				return nil
+			}
 			if err := do(&page[i]); err != nil {
 				return err
 			}
-			after = page[i].position
+			after = key(&page[i])
 		}
 		if len(page) == 0 {
 			return nil
