@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -178,6 +179,41 @@ func TestAMasterKeyThatDoesNotFitIsNotTakenForTampering(t *testing.T) {
 	said = s.fail(t, "audit", "verify")
 	require.Regexp(t, `WRONG +The event at position 3 `, said)
 	require.Contains(t, said, "NOT CHECKED")
+}
+
+func TestAServerWithAnotherProofKeyOnTheSameDatabaseSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	_, one, other := newShared(t)
+	for _, s := range []*server{one, other} {
+		s.env = slices.DeleteFunc(s.env, func(v string) bool { return strings.HasPrefix(v, "VOLTRUN_PROOF_KEY=") })
+	}
+	one.start(t)
+	one.registered(t)
+	one.awaitSigned(t)
+
+	other.launch(t, "serve")
+	var health struct {
+		Error string
+		Proof struct{ Error string }
+	}
+	require.Eventually(t, func() bool {
+		status, err := client{url: other.url()}.call(context.Background(), "GET", "/health", nil, &health)
+		return err == nil && status == http.StatusServiceUnavailable && health.Proof.Error != ""
+	}, time.Minute, 10*time.Millisecond)
+	require.Equal(t, "The log is signed by another key than this server's.", health.Error)
+	require.Contains(t, health.Proof.Error, "is signed by "+strings.SplitN(strings.TrimSpace(one.run(t, "audit", "key")), "+", 2)[0])
+	require.Contains(t, health.Proof.Error, "copy the file proof_key from the data folder of the one that signs into its own")
+	require.NotContains(t, health.Proof.Error, other.dataDir)
+	require.Contains(t, other.output.String(), filepath.Join(other.dataDir, proofKeyFile), "its log names the file")
+	require.NoError(t, other.stop(t))
+
+	key, err := os.ReadFile(filepath.Join(one.dataDir, proofKeyFile))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(other.dataDir, proofKeyFile), key, 0o600))
+	other.start(t)
+	other.registered(t)
+	other.awaitSigned(t)
+	one.awaitSigned(t)
 }
 
 func TestWhatIsAskedWronglyOfAnAuditIsToldWhatToDo(t *testing.T) {

@@ -54,6 +54,8 @@ var (
 	errNothingSigned = domain.Errorf(domain.Unavailable, "Nothing was signed yet. The first head follows the first event within a second or two.")
 	errDoesNotHold   = domain.Errorf(domain.Unavailable,
 		"No proof can be given, because the history in the database is not what was signed. Whoever runs this VoltRun finds out more with: voltrun audit verify")
+	errSignedElsewhere = domain.Errorf(domain.Unavailable,
+		"No proof can be given, because the log is signed by another key than this server's. Whoever runs it finds out more with GET /health.")
 )
 
 // Checkpoint returns the newest head.
@@ -85,6 +87,9 @@ func (p *Prover) head(ctx context.Context, size int64) (Head, error) {
 		}
 	}
 	head, err := stored.open(p.key.PublicKeys)
+	if errors.Is(err, errOtherKey) {
+		return Head{}, errSignedElsewhere
+	}
 	if err != nil {
 		return Head{}, fmt.Errorf("the head of %d events %w: %w", stored.Size, err, errDoesNotHold)
 	}

@@ -38,7 +38,7 @@ func (k *Keeper) newest(ctx context.Context, tx pgx.Tx) (Head, error) {
 	}
 	head, err := stored.open(k.key.PublicKeys)
 	if errors.Is(err, errOtherKey) {
-		err = fmt.Errorf("%w; servers on one database need one key (VOLTRUN_PROOF_KEY), and a new key needs the public key of the old one behind it", err)
+		return Head{}, &OtherKey{fmt.Sprintf("The newest head in the database, of %d events, %v. %s", stored.Size, err, otherKeyAdvice)}
 	}
 	if err != nil {
 		return Head{}, &Broken{fmt.Sprintf("the newest head in the database, of %d events, %v", stored.Size, err)}

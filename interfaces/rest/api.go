@@ -63,6 +63,7 @@ type API struct {
 	accounts    Accounts
 	health      Health
 	proof       Proof
+	bundles     bundles
 	retention   domain.Retention
 	operator    *operator
 	tokens      *tokens

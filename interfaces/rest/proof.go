@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,6 +37,7 @@ type ProofStatus struct {
 	SignedAt time.Time // zero when nothing was signed yet
 	Failing  bool      // the last head could not be signed
 	Broken   string    // what is not as it was signed, in a sentence; empty when nothing is known to be
+	OtherKey string    // that somebody else's key signed the log, in sentences; empty when it was ours
 }
 
 func (p Proof) complete() bool {
@@ -103,8 +105,42 @@ func (a *API) getBundle(_ context.Context, r *request) (int, any, error) {
 		return 0, nil, err
 	}
 	return http.StatusOK, download{a, r.Request, "voltrun-bundle.ndjson", func(w io.Writer) error {
+		end, err := a.bundles.begin(r.caller.accountID)
+		if err != nil {
+			return err
+		}
+		defer end()
 		return a.proof.Bundle(r.Context(), r.caller.accountID, execution, since, w)
 	}}, nil
+}
+
+// mostBundles is how many bundles are made for an account at once: each reads all its history, and keeps a processor busy.
+const mostBundles = 2
+
+// bundles counts those that are being made for each account. It is ready as it is.
+type bundles struct {
+	mu   sync.Mutex
+	made map[uuid.UUID]int
+}
+
+// begin counts one more until it ends.
+func (b *bundles) begin(account uuid.UUID) (end func(), err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.made[account] == mostBundles {
+		return nil, domain.Errorf(domain.Busy, "%d bundles of your account are being made already. Wait until one of them is complete.", mostBundles)
+	}
+	if b.made == nil {
+		b.made = map[uuid.UUID]int{}
+	}
+	b.made[account]++
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.made[account]--; b.made[account] == 0 {
+			delete(b.made, account)
+		}
+	}, nil
 }
 
 // readSize reads how many events a head covers. It is 0 when it is absent.

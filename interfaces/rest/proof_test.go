@@ -1,8 +1,10 @@
 package rest_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/voltrun/voltrun/eventstore/proof"
+	"github.com/voltrun/voltrun/interfaces/rest"
 	"github.com/voltrun/voltrun/interfaces/rest/resttest"
 )
 
@@ -115,6 +118,41 @@ func TestABundleHoldsAnAccountsOwnEventsAndVerifies(t *testing.T) {
 	require.Equal(t, 3, strings.Count(string(one.body), "\n"), "a header, the request and the end")
 	requireRefusal(t, other.call("GET", "/api/audit/bundle?execution="+s.ids["executions"], ""), 404, "somebody else's execution")
 	require.Empty(t, s.must("HEAD", "/api/audit/bundle", nil, 200).body)
+}
+
+func TestNoMoreThanTwoBundlesOfAnAccountAreMadeAtOnce(t *testing.T) {
+	t.Parallel()
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	server := resttest.Start(t, func(c *rest.Config) {
+		bundle := c.Proof.Bundle
+		c.Proof.Bundle = func(ctx context.Context, account, execution uuid.UUID, since int64, to io.Writer) error {
+			begun <- struct{}{}
+			<-goOn
+			return bundle(ctx, account, execution, since, to)
+		}
+	})
+	one, _ := register(t, server)
+	other, _ := register(t, server)
+	signed(t, server)
+	answers := make(chan int)
+	ask := func(c client) {
+		go func() { answers <- c.call("GET", "/api/audit/bundle", "").StatusCode }()
+		<-begun
+	}
+	ask(one)
+	ask(one)
+	refused := one.call("GET", "/api/audit/bundle", "")
+	require.Equal(t, "2 bundles of your account are being made already. Wait until one of them is complete.",
+		requireRefusal(t, refused, 429, "a third")["error"])
+	require.Equal(t, "1", refused.Header.Get("Retry-After"))
+	require.Empty(t, refused.Header.Get("Content-Disposition"))
+	ask(other)
+	close(goOn)
+	for range 3 {
+		require.Equal(t, 200, <-answers)
+	}
+	ask(one)
+	require.Equal(t, 200, <-answers)
 }
 
 func TestANewerHeadIsProvedToContinueTheOneThatACallerHas(t *testing.T) {
