@@ -1,6 +1,7 @@
 package eventstore
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -31,6 +32,11 @@ var (
 	// ErrUnknownForm answers for data that is no payload.
 	ErrUnknownForm = errors.New("the payload has a form that this version of VoltRun does not know")
 )
+
+// Payloads has payloads that were moved out of the log, see the package archive. It returns nil for one that it does not have.
+type Payloads interface {
+	Payload(ctx context.Context, position Position) ([]byte, error)
+}
 
 // newDisclosure is what an event says, as it can be shown to somebody who wants to check its commitment: sixteen random
 // bytes and the content.

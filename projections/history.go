@@ -20,7 +20,7 @@ import (
 type History struct {
 	db      Database
 	codec   *eventstore.Codec
-	archive Archive
+	archive eventstore.Payloads
 }
 
 // Database is a pgx pool or connection.
@@ -30,15 +30,8 @@ type Database interface {
 	SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
 }
 
-// Archive has the payloads that have left the log.
-type Archive interface {
-	// Payload returns the payload of the event at a position, as the log had it (see eventstore.NewEvent), or nil when the
-	// archive does not have it.
-	Payload(ctx context.Context, position Position) ([]byte, error)
-}
-
 // NewHistory makes a history over the log's database. archive may be nil: what was archived cannot be read then.
-func NewHistory(db Database, codec *eventstore.Codec, archive Archive) *History {
+func NewHistory(db Database, codec *eventstore.Codec, archive eventstore.Payloads) *History {
 	return &History{db: db, codec: codec, archive: archive}
 }
 

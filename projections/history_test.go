@@ -14,12 +14,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/voltrun/voltrun/domain"
+	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/storetest"
 	"github.com/voltrun/voltrun/projections"
 	"github.com/voltrun/voltrun/projections/projectionstest"
 )
 
-func (f fixture) history(archive projections.Archive) *projections.History {
+func (f fixture) history(archive eventstore.Payloads) *projections.History {
 	return projections.NewHistory(f.store.Pool(), storetest.Codec(f.store), archive)
 }
 

@@ -24,7 +24,7 @@ type Prover struct {
 }
 
 // NewProver makes a prover of the log in a database, whose heads key signs. archive may be nil.
-func NewProver(db *pgxpool.Pool, codec *eventstore.Codec, archive Archive, key *Key) *Prover {
+func NewProver(db *pgxpool.Pool, codec *eventstore.Codec, archive eventstore.Payloads, key *Key) *Prover {
 	return &Prover{db: db, payloads: payloads{codec, archive}, key: key}
 }
 

@@ -18,7 +18,7 @@ import (
 // Verification is what a whole log is checked with.
 type Verification struct {
 	Codec    *eventstore.Codec       // opens payloads
-	Archive  Archive                 // has those that were archived; nil when it is not at hand
+	Archive  eventstore.Payloads     // has those that were archived; nil when it is not at hand
 	Keys     PublicKeys              // whose heads count
 	Moved    Moved                   // what may be missing in the log; nil when that is not known
 	Witness  string                  // the file of the heads that the server signed; empty when it is not at hand

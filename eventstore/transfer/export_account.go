@@ -14,15 +14,10 @@ import (
 	"github.com/voltrun/voltrun/eventstore/postgres"
 )
 
-// Payloads has what has left the log, see archive.Archive.
-type Payloads interface {
-	Payload(ctx context.Context, position eventstore.Position) ([]byte, error)
-}
-
 // AccountOptions say what of an account is exported.
 type AccountOptions struct {
-	Archive    Payloads // has the payloads that are not in the log
-	Unfinished bool     // executions that have not ended go along: where they are imported, they are run or given up
+	Archive    eventstore.Payloads // has the payloads that are not in the log
+	Unfinished bool                // executions that have not ended go along: where they are imported, they are run or given up
 }
 
 // streamsAtOnce is how many streams are read in one round trip.
