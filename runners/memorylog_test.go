@@ -69,7 +69,9 @@ func (l *memoryLog) Claim(_ context.Context, w Waiting, workerID uuid.UUID) (*do
 }
 
 // Backlog is empty: a test that needs one has a log of its own.
-func (l *memoryLog) Backlog(context.Context, uuid.UUID, uuid.UUID, int64, int) ([]Waiting, error) { return nil, nil }
+func (l *memoryLog) Backlog(context.Context, uuid.UUID, uuid.UUID, int64, int) ([]Waiting, error) {
+	return nil, nil
+}
 
 func (l *memoryLog) Report(_ context.Context, attempt *domain.Attempt, lines []domain.ExecutionLogLine, end domain.Event) error {
 	l.mu.Lock()

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -64,15 +67,17 @@ whether a server runs or not, and a server that runs goes on serving.
 
 With --bundle it checks a file that "voltrun audit bundle" or GET /api/audit/bundle made, without access to anything else.
 
-The exit code is 0 only when everything that was checked is as it was recorded and signed.`,
-		Args: cobra.NoArgs,
+The exit code is 0 when everything is as it was recorded and signed, 1 when something is not, and 2 when that could not be
+checked, in whole or in part: a file that is not there, a master key that does not fit.`,
+		Args: func(cmd *cobra.Command, args []string) error { return unlessAltered(cobra.NoArgs(cmd, args)) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if v.bundle != "" {
-				return verifyBundle(v, cmd.OutOrStdout())
+				return unlessAltered(verifyBundle(v, cmd.OutOrStdout()))
 			}
-			return verifyLog(cmd, v)
+			return unlessAltered(verifyLog(cmd, v))
 		},
 	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return unlessAltered(err) })
 	cmd.Flags().StringVar(&v.bundle, "bundle", "", "check this file instead of the log")
 	cmd.Flags().StringVar(&v.head, "head", "", "a file with a head that you have kept, which what is checked has to continue")
 	cmd.Flags().StringVar(&v.key, "key", "", "the public key whose signatures count (default: the server's own; for a bundle, the one that it names)")
@@ -104,7 +109,28 @@ func verifyLog(cmd *cobra.Command, v auditVerification) error {
 		return err
 	}
 	showReport(cmd.OutOrStdout(), report, keys)
-	return verdict(report)
+	if err := verdict(report); err != nil {
+		return err
+	}
+	return requireUnlocked(config, report)
+}
+
+// requireUnlocked is the error for a check that lacked a master key.
+func requireUnlocked(c config, r *proof.Report) error {
+	if len(r.Locked) == 0 {
+		return nil
+	}
+	given, err := c.masterKeys()
+	if err != nil {
+		return err
+	}
+	wanted := slices.SortedFunc(maps.Keys(r.Locked), func(a, b eventstore.MasterKeyID) int { return cmp.Compare(a.String(), b.String()) })
+	var has []eventstore.MasterKeyID
+	for _, key := range given {
+		has = append(has, key.ID())
+	}
+	return fmt.Errorf("the master key does not fit, which says nothing about history: payloads need %v, but %s has %v. "+
+		"Give every key that the database needs and check again (voltrun keys status tells more)", wanted, c.masterKeysFrom(), has)
 }
 
 // keysFor are the keys whose signatures count: the one that was given, or the server's.

@@ -145,4 +145,3 @@ func InRange(msg *message.Message, handle func(ctx context.Context, from, to eve
 	}
 	return handle(msg.Context(), page.From, page.To)
 }
-

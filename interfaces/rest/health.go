@@ -143,6 +143,9 @@ func (a *API) checkProof(body *healthBody) string {
 	case status.Broken != "":
 		body.Proof.Error = "History is not what was signed: " + status.Broken + "."
 		return "The proof of history does not hold."
+	case status.OtherKey != "":
+		body.Proof.Error = status.OtherKey
+		return "The log is signed by another key than this server's."
 	case status.Failing:
 		body.Proof.Error = "The last head could not be signed. The server's log says why."
 	}

@@ -36,6 +36,7 @@ type ProofStatus struct {
 	SignedAt time.Time // zero when nothing was signed yet
 	Failing  bool      // the last head could not be signed
 	Broken   string    // what is not as it was signed, in a sentence; empty when nothing is known to be
+	OtherKey string    // that somebody else's key signed the log, in sentences; empty when it was ours
 }
 
 func (p Proof) complete() bool {

@@ -138,10 +138,7 @@ func (s *Server) proof() rest.Proof {
 		Bundle: func(ctx context.Context, account, execution uuid.UUID, since int64, to io.Writer) error {
 			return s.Prover.WriteBundle(ctx, proof.Excerpt{Account: account, Execution: execution, Since: since}, to)
 		},
-		Status: func() rest.ProofStatus {
-			status := s.Keeper.Status()
-			return rest.ProofStatus{Size: status.Size, SignedAt: status.SignedAt, Failing: status.Failing, Broken: status.Broken}
-		},
+		Status: func() rest.ProofStatus { return rest.ProofStatus(s.Keeper.Status()) },
 	}
 }
 
