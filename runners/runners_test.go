@@ -12,10 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/voltrun/voltrun/domain"
+	"github.com/voltrun/voltrun/runners/sandbox"
 )
 
 // runner is shared by all tests: finding the interpreters takes longer than a run.
-var runner *ProcessRunner
+var runner *Pool
+
+var testDriver sandbox.Driver
 
 var quiet = slog.New(slog.DiscardHandler)
 
@@ -27,12 +30,16 @@ func TestMain(m *testing.M) {
 	}
 	_ = os.Setenv("VOLTRUN_TEST_SECRET", "do not leak")
 	var err error
-	if runner, err = NewProcessRunner(DiscoverRuntimes(context.Background()), quiet); err != nil {
+	if testDriver, err = sandbox.NewProcesses(); err == nil {
+		runner, err = NewPool(PoolConfig{Driver: testDriver, Runtimes: DiscoverRuntimes(context.Background()), Logger: quiet})
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	code := work()
 	_ = runner.Close()
+	_ = testDriver.Close()
 	os.Exit(code)
 }
 

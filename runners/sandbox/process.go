@@ -109,12 +109,17 @@ func (p *processInstance) start(spec Spec) (err error) {
 func (p *processInstance) reap() {
 	waitGroup(p.cmd)
 	status, _ := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	p.exit = Exit{Code: status.ExitStatus(), Usage: Usage{CPU: p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()}}
+	p.exit = Exit{Code: status.ExitStatus(), Usage: Usage{
+		PeakBytes: exitMemory(p.cmd.ProcessState), CPU: p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime(),
+	}}
 	if status.Signaled() {
 		p.exit.Signal, p.exit.Code = int(status.Signal()), 128+int(status.Signal())
 	}
 	close(p.done)
 }
+
+// Owner is the user that the process runs as; nil is the server's own.
+func (p *processInstance) Owner() *syscall.Credential { return p.as }
 
 func (p *processInstance) Freeze(bool) error { return nil }
 func (p *processInstance) ResetPeak()        {}
