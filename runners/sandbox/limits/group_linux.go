@@ -67,8 +67,8 @@ func resourcesOf(unified bool, folders map[string]string, b Bounds) *cgroups.Res
 	return r
 }
 
-// Add moves a process into the group, with its threads but without those it has started already: so it should wait, and go
-// on when it is in.
+// Add moves a process into the group, with its threads but without the processes it has started already: so it should
+// wait, and go on when it is in.
 func (g *Group) Add(pid int) error {
 	if g.manager == nil {
 		return nil
@@ -79,16 +79,7 @@ func (g *Group) Add(pid int) error {
 	return nil
 }
 
-// CgroupFD is for SysProcAttr.CgroupFD: with it a process begins in the group. It is -1 where only Add works, on cgroup v1,
-// and where there is nothing to be in. It is good until Close.
-func (g *Group) CgroupFD() int {
-	if g.folder == nil {
-		return -1
-	}
-	return int(g.folder.Fd())
-}
-
-// Bounded tells whether there is a group at all: whether Add or CgroupFD do anything.
+// Bounded tells whether there is a group at all.
 func (g *Group) Bounded() bool { return g.manager != nil }
 
 // Processes counts the processes in the group.
@@ -100,7 +91,8 @@ func (g *Group) Processes() (int, error) {
 	return len(running), err
 }
 
-// OOMKilled tells whether the kernel has killed a process of the group because of its memory limit.
+// OOMKilled tells whether the kernel has killed a process of the group because of its memory limit. It
+// is false after Close.
 func (g *Group) OOMKilled() bool {
 	if g.manager == nil {
 		return false

@@ -80,7 +80,11 @@ func serve() {
 }
 
 func helper(mode string) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe")
+	self, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	cmd := exec.Command(self)
 	cmd.Env = []string{helperMode + "=" + mode, "GOMAXPROCS=1", "PATH=" + os.Getenv("PATH")}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return cmd
@@ -96,30 +100,16 @@ type conversation struct {
 // startIn starts a helper inside a group, as drivers do.
 func startIn(t *testing.T, g *Group, mode string) *conversation {
 	t.Helper()
-	cmd := helper(mode)
-	fd := g.CgroupFD()
-	if fd >= 0 {
-		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, fd
-	} else {
-		self, err := os.Executable()
-		require.NoError(t, err)
-		cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", `read -r _; exec "$0"`, self}
-	}
-	c := talk(t, cmd)
-	if fd < 0 {
-		require.NoError(t, g.Add(cmd.Process.Pid))
-		c.say(t, "go")
-	}
-	return c
+	return talk(t, helper(mode), func(cmd *exec.Cmd) error { return g.Start(cmd, (*exec.Cmd).Start) })
 }
 
-func talk(t *testing.T, cmd *exec.Cmd) *conversation {
+func talk(t *testing.T, cmd *exec.Cmd, start func(*exec.Cmd) error) *conversation {
 	t.Helper()
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
+	require.NoError(t, start(cmd))
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	return &conversation{cmd: cmd, in: in, out: bufio.NewReader(out)}
 }

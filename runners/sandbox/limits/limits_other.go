@@ -2,6 +2,8 @@
 
 package limits
 
+import "os/exec"
+
 // Tree makes groups that bound nothing: only Linux has control groups.
 type Tree struct{}
 
@@ -21,7 +23,9 @@ func (t *Tree) Hard() []string { return nil }
 func (t *Tree) Freezes() bool { return false }
 
 // Notes tell the operator why nothing is enforced.
-func (t *Tree) Notes() []string { return []string{"Only Linux has control groups: memory is limited per process."} }
+func (t *Tree) Notes() []string {
+	return []string{"Only Linux has control groups: memory is limited per process."}
+}
 
 // Close does nothing.
 func (t *Tree) Close() error { return nil }
@@ -29,8 +33,8 @@ func (t *Tree) Close() error { return nil }
 // Add does nothing.
 func (g *Group) Add(int) error { return nil }
 
-// CgroupFD is -1: there is nothing to begin in.
-func (g *Group) CgroupFD() int { return -1 }
+// Start starts the command.
+func (g *Group) Start(cmd *exec.Cmd, start func(*exec.Cmd) error) error { return start(cmd) }
 
 // Bounded is false.
 func (g *Group) Bounded() bool { return false }
