@@ -17,7 +17,7 @@ import (
 // the owner of /proc/sys and can set the host's kernel.core_pattern. setpriv takes the program to a user of its own
 // instead, who owns nothing. As any other user a user namespace is what makes the rest possible, and is harmless.
 type bubblewrap struct {
-	users  *users
+	*host
 	system *system
 	bwrap  string
 	filter []byte
@@ -33,50 +33,41 @@ func newBubblewrap() (Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	users, err := openUsers()
-	if err != nil {
-		return nil, err
-	}
 	system, err := newSystem()
 	if err != nil {
-		users.close()
 		return nil, err
 	}
-	return &bubblewrap{users: users, system: system, bwrap: bwrap, filter: filter}, nil
+	host, err := openHost()
+	if err != nil {
+		return nil, errors.Join(err, system.close())
+	}
+	return &bubblewrap{host: host, system: system, bwrap: bwrap, filter: filter}, nil
 }
 
 func (d *bubblewrap) Name() string             { return "bwrap" }
 func (d *bubblewrap) OwnPaths() bool           { return true }
-func (d *bubblewrap) Enforcement() Enforcement { return namespaceEnforcement(d.Name()) }
-
-func (d *bubblewrap) Close() error {
-	d.users.close()
-	return d.system.close()
-}
+func (d *bubblewrap) Enforcement() Enforcement { return d.enforcement(namespaceEnforcement(d.Name())) }
+func (d *bubblewrap) Close() error             { return errors.Join(d.close(), d.system.close()) }
 
 func (d *bubblewrap) Start(ctx context.Context, spec Spec) (Instance, error) {
 	if spec.Egress {
 		return nil, errNoEgress
 	}
-	return launch(ctx, d.users, spec, d.prepare)
+	return d.launch(ctx, func(as *syscall.Credential) (*command, error) { return d.prepare(spec, as) })
 }
 
 // prepare hands the arguments over in a file: they name folders of the host, and bwrap stays visible in the sandbox as
 // its first process, with its arguments.
 func (d *bubblewrap) prepare(spec Spec, as *syscall.Credential) (*command, error) {
-	bounds, err := newBounds(spec.Limits)
-	if err != nil {
-		return nil, err
-	}
 	c := &command{
-		argv: []string{d.bwrap, "--args", "6", "--"}, dir: "/", bounds: bounds, watch: watchChild,
+		argv: []string{d.bwrap, "--args", "6", "--"}, dir: "/", limits: spec.Limits, launchers: 2, watch: watchChild,
 		attributes: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 	}
-	c.argv = append(append(c.argv, drop(as)...), gated(spec.Limits, bounds.whole(), becomeProgram, spec.Argv)...)
+	c.argv = append(append(c.argv, drop(as)...), gated(d.perProcess(spec.Limits), becomeProgram, spec.Argv)...)
 	for _, content := range [][]byte{[]byte(strings.Join(d.arguments(spec, as), "\x00") + "\x00"), d.filter} {
 		file, err := memoryFile("voltrun-sandbox", content)
 		if err != nil {
-			return nil, errors.Join(err, bounds.close(), c.clean())
+			return nil, errors.Join(err, c.clean())
 		}
 		c.extra = append(c.extra, file)
 	}

@@ -7,21 +7,17 @@ import "strconv"
 // for a line of requests until it is watched, and becomes the program. There are no core files. Shells disagree about the
 // letter for the number of processes.
 const (
-	gateScript = `ulimit -c 0; ulimit -n "$1"; ulimit -f "$2"; [ -z "$3" ] || ulimit -d "$3"; ` +
+	gateScript = `ulimit -c 0; [ -z "$1" ] || ulimit -n "$1"; [ -z "$2" ] || ulimit -f "$2"; [ -z "$3" ] || ulimit -d "$3"; ` +
 		`[ -z "$4" ] || ulimit -u "$4" 2>/dev/null || ulimit -p "$4"; printf . >&5; exec 5>&-; read -r _ <&3 || exit 1; shift 4; `
 	becomeProgram = `exec "$@"`
 	watchProgram  = `"$@"; exit $?` // where the shell is the first process of its namespace, which must stay to bury the others
 )
 
-// gated puts the gate before a program. Memory and processes are only its business where nothing bounds the whole tree:
-// then each process may have that much private writable memory, and its user that many processes.
-func gated(l Limits, bounded bool, end string, argv []string) []string {
-	memory, processes := "", "" // KiB, and a number
-	if !bounded {
-		memory, processes = positive(l.MemoryMB<<10), positive(l.Processes)
-	}
-	return append([]string{"/bin/sh", "-c", gateScript + end, "sh",
-		strconv.Itoa(l.OpenFiles), strconv.Itoa(l.FileMB << 11), memory, processes}, argv...) // files in blocks of 512 bytes
+// gated puts the gate before a program. What the limits say of memory and processes holds for each process, and for all of
+// its user: it is left out where the whole tree is bounded.
+func gated(l Limits, end string, argv []string) []string {
+	return append([]string{"/bin/sh", "-c", gateScript + end, "sh", positive(l.OpenFiles), positive(l.FileMB << 11), // in 512 bytes
+		positive(l.MemoryMB << 10), positive(l.Processes)}, argv...)
 }
 
 func positive(n int) string {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/voltrun/voltrun/runners/sandbox/limits"
 )
 
 // command is how a driver starts a spec's program on the host.
@@ -20,7 +22,9 @@ type command struct {
 	dir        string
 	extra      []*os.File // descriptors from 6 on; closed when the process has them
 	attributes *syscall.SysProcAttr
-	bounds     *bounds
+	limits     Limits
+	launchers  int           // how many processes the driver itself has among the limited ones
+	group      *limits.Group // made last, by launch
 	watch      func(cmd *exec.Cmd) (tree, error) // called at the gate
 	cleanup    func() error                      // when nothing of it lives any more; may be nil
 }
@@ -55,25 +59,10 @@ type instance struct {
 	close   func() error
 }
 
-// launch starts a program as a user of its own, in the way that a driver prepares. It returns when the gate is passed.
-func launch(ctx context.Context, users *users, spec Spec, prepare func(Spec, *syscall.Credential) (*command, error)) (Instance, error) {
-	as, err := users.take(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c, err := prepare(spec, as)
-	if err != nil {
-		users.giveBack(as)
-		return nil, err
-	}
+func newInstance(users *users, as *syscall.Credential, c *command) *instance {
 	i := &instance{command: c, users: users, as: as, done: make(chan struct{})}
 	i.close = sync.OnceValue(i.release)
-	if err := i.start(ctx); err != nil {
-		users.giveBack(as)
-		return nil, errors.Join(err, c.bounds.close(), c.clean())
-	}
-	go i.reap()
-	return i, nil
+	return i
 }
 
 func (i *instance) start(ctx context.Context) (err error) {
@@ -88,7 +77,7 @@ func (i *instance) start(ctx context.Context) (err error) {
 	}
 	defer func() { _ = ready.Close() }()
 	i.cmd = i.newCmd(passed)
-	err = i.command.bounds.spawn(i.cmd)
+	err = startIn(i.command.group, i.cmd)
 	i.closeTheirs()
 	closeAll(append(i.command.extra, passed))
 	if err == nil {
@@ -152,18 +141,32 @@ func (i *instance) reap() {
 	if i.exit.Code > 128 && i.exit.Code <= 128+64 {
 		i.exit.Signal = i.exit.Code - 128
 	}
-	i.exit.Usage, i.exit.OutOfMemory = i.command.bounds.last(i.cmd.ProcessState)
+	i.exit.Usage, i.exit.OutOfMemory = i.lastUsage(), i.command.group.OOMKilled()
 	close(i.done)
 }
 
+func (i *instance) lastUsage() Usage {
+	if !i.command.group.Bounded() {
+		state := i.cmd.ProcessState
+		return Usage{CPU: state.UserTime() + state.SystemTime(), PeakBytes: exitMemory(state)}
+	}
+	return Usage(i.command.group.Usage())
+}
+
 // Freeze implements Instance.
-func (i *instance) Freeze(frozen bool) error { return i.command.bounds.freeze(frozen) }
+func (i *instance) Freeze(frozen bool) error { return i.command.group.Freeze(frozen) }
 
 // Usage implements Instance.
-func (i *instance) Usage() Usage { return i.command.bounds.usage(i.tree.program()) }
+func (i *instance) Usage() Usage {
+	if !i.command.group.Bounded() {
+		peak := peakMemory(i.tree.program())
+		return Usage{MemoryBytes: peak, PeakBytes: peak}
+	}
+	return Usage(i.command.group.Usage())
+}
 
 // ResetPeak implements Instance.
-func (i *instance) ResetPeak() { i.command.bounds.resetPeak() }
+func (i *instance) ResetPeak() { i.command.group.ResetPeak() }
 
 // Processes implements Instance.
 func (i *instance) Processes() (int, error) { return i.tree.processes() }
@@ -174,7 +177,7 @@ func (i *instance) Kill() {
 	case <-i.done: // the process's number may be somebody else's by now
 	default:
 		i.tree.kill()
-		i.command.bounds.kill()
+		i.command.group.Kill()
 	}
 }
 
@@ -199,5 +202,5 @@ func (i *instance) release() error {
 	if err == nil {
 		i.users.giveBack(i.as)
 	}
-	return errors.Join(err, i.command.bounds.close(), i.command.clean())
+	return errors.Join(err, i.command.group.Close(), i.command.clean())
 }

@@ -12,38 +12,33 @@ import (
 
 // processes starts plain processes: as root each as a user of its own, else as the server's own user. It bounds what one
 // process may take, but it is no sandbox: what it starts reaches the network and what everybody may read.
-type processes struct {
-	users *users
-}
+type processes struct{ *host }
 
 // NewProcesses returns the driver "process", which only somebody who asks for it by name should get.
 func NewProcesses() (Driver, error) {
-	users, err := openUsers()
+	host, err := openHost()
 	if err != nil {
 		return nil, err
 	}
-	return &processes{users: users}, nil
+	return &processes{host}, nil
 }
 
 func (d *processes) Name() string   { return "process" }
 func (d *processes) OwnPaths() bool { return false }
 
 func (d *processes) Enforcement() Enforcement {
-	return Enforcement{
+	return d.enforcement(Enforcement{
 		Driver: d.Name(), Level: LevelNone,
 		Limits:  map[string]Strength{"memory": Soft, "tmp": Not, "processes": Not, "open_files": Hard, "file_size": Hard, "cpu": Not},
 		Network: map[string]Strength{"none": Not, "egress": Not},
 		Notes:   []string{"Plain processes: functions reach the network and what every user of this host may read."},
-	}
+	})
 }
 
-func (d *processes) Close() error {
-	d.users.close()
-	return nil
-}
+func (d *processes) Close() error { return d.close() }
 
 func (d *processes) Start(ctx context.Context, spec Spec) (Instance, error) {
-	return launch(ctx, d.users, spec, d.prepare)
+	return d.launch(ctx, func(as *syscall.Credential) (*command, error) { return d.prepare(spec, as) })
 }
 
 func (d *processes) prepare(spec Spec, as *syscall.Credential) (*command, error) {
@@ -51,17 +46,13 @@ func (d *processes) prepare(spec Spec, as *syscall.Credential) (*command, error)
 	if err != nil {
 		return nil, err
 	}
-	bounds, err := newBounds(spec.Limits)
-	if err != nil {
-		return nil, errors.Join(err, removeAll(tmp))
-	}
-	limits := spec.Limits
+	l := d.perProcess(spec.Limits)
 	if as == nil {
-		limits.Processes = 0 // the number would count all of the server's own user
+		l.Processes = 0 // the number would count all of the server's own user
 	}
 	return &command{
-		argv: gated(limits, bounds.whole(), becomeProgram, spec.Argv), env: append(homeIn(tmp), spec.Env...), dir: tmp,
-		attributes: processAttributes(as), bounds: bounds, watch: watchGroup(as, tmp),
+		argv: gated(l, becomeProgram, spec.Argv), env: append(homeIn(tmp), spec.Env...), dir: tmp,
+		attributes: processAttributes(as), limits: spec.Limits, watch: watchGroup(as, tmp),
 		cleanup: func() error { return removeAll(tmp) },
 	}, nil
 }
