@@ -30,7 +30,11 @@ func TestMain(m *testing.M) {
 	}
 	_ = os.Setenv("VOLTRUN_TEST_SECRET", "do not leak")
 	var err error
-	if testDriver, err = sandbox.NewProcesses(); err == nil {
+	openDriver := sandbox.NewBubblewrap
+	if os.Getenv("VOLTRUN_TEST_ISOLATION") == "process" {
+		openDriver = sandbox.NewProcesses
+	}
+	if testDriver, err = openDriver(); err == nil {
 		runner, err = NewPool(PoolConfig{Driver: testDriver, Runtimes: DiscoverRuntimes(context.Background()), Logger: quiet})
 	}
 	if err != nil {
