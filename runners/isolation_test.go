@@ -70,7 +70,7 @@ def refused(path, mode):
 def handler(event):
     return [os.getuid() != 0, os.getgid() != 0, os.getgroups(), refused(__file__, 'a'), refused(os.path.dirname(__file__) + '/new', 'w'),
         refused('/etc/shadow', 'r'), sorted(int(f) for f in os.listdir('/proc/self/fd'))[:5]]`
-	require.Equal(t, `[true,true,[],true,true,true,[0,1,2,3,4]]`, run(t, function("python", code), `{}`).output(t))
+	require.Equal(t, `[true,true,[],true,true,true,[0,1,2,3,4]]`, runOn(t.Context(), plain, function("python", code), `{}`).output(t))
 }
 
 // hold starts a Python function that does something, prints what it found and then waits until the test is over. It
@@ -81,7 +81,7 @@ func hold(t *testing.T, body string) <-chan string {
 	f := function("python", "import os, time\nsecret = 'hidden' * 2\ndef handler(event):\n    "+body+"\n    time.sleep(60)")
 	go func() {
 		defer close(over)
-		runner.Run(ctx, Invocation{ExecutionID: uuid.New(), Function: f, Input: json.RawMessage(`{}`)}, func(line domain.ExecutionLogLine) { lines <- line.Text })
+		plain.Run(ctx, Invocation{ExecutionID: uuid.New(), Function: f, Input: json.RawMessage(`{}`)}, func(line domain.ExecutionLogLine) { lines <- line.Text })
 	}()
 	t.Cleanup(func() { cancel(); <-over })
 	return lines
@@ -109,7 +109,7 @@ def handler(event):
         refused(os.listdir, os.path.dirname(folder)), os.getuid()]`
 	input, err := json.Marshal([]string{pid, cwd, file})
 	require.NoError(t, err)
-	output := run(t, function("python", code), string(input)).output(t)
+	output := runOn(t.Context(), plain, function("python", code), string(input)).output(t)
 	require.Contains(t, output, "[true,true,true,true,true,true,true,true,true,")
 	require.NotContains(t, output, uid)
 }
@@ -123,7 +123,7 @@ def handler(event):
     os.chmod('a', 0)
     return [os.getcwd(), os.path.dirname(__file__)]`
 	var folders []string
-	require.NoError(t, json.Unmarshal([]byte(run(t, function("python", code), `{}`).output(t)), &folders))
+	require.NoError(t, json.Unmarshal([]byte(runOn(t.Context(), plain, function("python", code), `{}`).output(t)), &folders))
 	for _, folder := range folders {
 		require.Eventually(t, func() bool {
 			_, err := os.Stat(folder)
@@ -158,7 +158,7 @@ func TestWhatGoesWrongInsideIsForTheServersLogAlone(t *testing.T) {
 	t.Parallel()
 	var logged strings.Builder
 	r, err := NewPool(PoolConfig{
-		Driver: testDriver, Runtimes: runner.config.Runtimes, Stems: -1, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+		Driver: runner.config.Driver, Runtimes: runner.config.Runtimes, Stems: -1, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
 	})
 	require.NoError(t, err)
 	require.NoError(t, r.launcher.workspaces.close())

@@ -118,7 +118,9 @@ func (p *Pool) addStem() bool {
 		}
 		return false
 	}
-	p.account(w, w.instance.Usage().MemoryBytes)
+	usage := w.instance.Usage()
+	p.account(w, usage.MemoryBytes)
+	w.cpu = usage.CPU // of no invocation
 	w.state, w.since = workerStem, time.Now()
 	s := p.stocks[w.shape]
 	s.stems = append(s.stems, w)
