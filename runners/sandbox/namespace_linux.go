@@ -1,0 +1,14 @@
+package sandbox
+
+import "errors"
+
+var errNoEgress = errors.New("functions cannot be given the internet on this host without this host's network")
+
+// namespaceEnforcement is what a driver with namespaces of its own enforces.
+func namespaceEnforcement(driver string) Enforcement {
+	return Enforcement{
+		Driver: driver, Level: LevelNamespace,
+		Limits:  map[string]Strength{"memory": Soft, "tmp": Hard, "processes": Soft, "open_files": Hard, "file_size": Hard, "cpu": Not},
+		Network: map[string]Strength{"none": Hard, "egress": Not},
+	}
+}
