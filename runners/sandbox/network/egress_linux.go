@@ -31,16 +31,16 @@ func Open(ctx context.Context, as *syscall.Credential, refused []netip.Prefix) (
 	for name, path := range map[string]*string{"slirp4netns": &e.slirp, "ip": &e.ip, "nsenter": &e.nsenter} {
 		found, err := lookPath(name)
 		if err != nil {
-			return nil, fmt.Errorf("functions cannot be given the internet: %s is not installed (package %s)", name, packageOf[name])
+			return nil, fmt.Errorf("%s is not installed (package %s)", name, packageOf[name])
 		}
 		*path = found
 	}
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
-		return nil, errors.New("functions cannot be given the internet: there is no /dev/net/tun (a container needs --device /dev/net/tun)")
+		return nil, errors.New("there is no /dev/net/tun (a container needs --device /dev/net/tun)")
 	}
 	namespace, err := e.Start(ctx, (*exec.Cmd).Start)
 	if err != nil {
-		return nil, fmt.Errorf("functions cannot be given the internet: %w", err)
+		return nil, err
 	}
 	return e, namespace.Close()
 }

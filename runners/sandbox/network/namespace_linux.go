@@ -106,6 +106,9 @@ func (n *Namespace) Enter() []string {
 // Files are descriptors of the network namespace and of the user namespace that owns it, for setns. They are good until Close.
 func (n *Namespace) Files() (network, user *os.File) { return n.net, n.user }
 
+// Pid is slirp4netns's.
+func (n *Namespace) Pid() int { return n.cmd.Process.Pid }
+
 // Done is closed when the namespace reaches nothing any more, because slirp4netns has ended.
 func (n *Namespace) Done() <-chan struct{} { return n.done }
 

@@ -157,8 +157,8 @@ func TestAnOrdinaryUserCanGiveEgressAsSafely(t *testing.T) {
 	tests.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 60_793, Gid: 60_793}}
 	said, err := tests.CombinedOutput()
 	require.NoError(t, err, string(said))
-	if strings.Contains(string(said), "functions cannot be given the internet") {
-		t.Skip("not on this host")
+	if strings.Contains(string(said), "--- SKIP: TestNothingOfTheHostIsReached") {
+		t.Skip("an ordinary user of this host may not make the namespaces")
 	}
 	require.Contains(t, string(said), "--- PASS: TestThePublicInternetIsReached")
 	require.Contains(t, string(said), "--- PASS: TestNothingOfTheHostIsReached")
@@ -168,7 +168,6 @@ func TestAnOrdinaryUserCanGiveEgressAsSafely(t *testing.T) {
 func TestWhatIsMissingForEgressIsSaid(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	_, err := Open(t.Context(), networkUser(), nil)
-	require.ErrorContains(t, err, "functions cannot be given the internet")
 	require.ErrorContains(t, err, "is not installed (package ")
 }
 

@@ -19,7 +19,7 @@ type Namespace struct{}
 
 // Open says that egress cannot be given.
 func Open(context.Context, *syscall.Credential, []netip.Prefix) (*Egress, error) {
-	return nil, errors.New("functions cannot be given the internet: only Linux has network namespaces")
+	return nil, errors.New("only Linux has network namespaces")
 }
 
 // Start is never called.
@@ -32,6 +32,9 @@ func (n *Namespace) Enter() []string { return nil }
 
 // Files is never called.
 func (n *Namespace) Files() (network, user *os.File) { return nil, nil }
+
+// Pid is never called.
+func (n *Namespace) Pid() int { return 0 }
 
 // Done is never called.
 func (n *Namespace) Done() <-chan struct{} { return nil }
