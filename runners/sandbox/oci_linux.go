@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/voltrun/voltrun/runners/sandbox/network"
 )
@@ -170,11 +171,7 @@ func (d *oci) watch(cmd *exec.Cmd, c *command, bundle string, lent *network.Name
 	if d.runtime.kernel {
 		return watchRuntime(cmd, pidFile(bundle))
 	}
-	text, err := os.ReadFile(pidFile(bundle))
-	if err != nil {
-		return nil, fmt.Errorf("find the container: %w", err)
-	}
-	pid, err := strconv.Atoi(string(text))
+	pid, err := awaitPid1(pidFile(bundle))
 	if err == nil && d.runtime.ownGroup {
 		err = c.group.Add(pid)
 	}
@@ -182,4 +179,17 @@ func (d *oci) watch(cmd *exec.Cmd, c *command, bundle string, lent *network.Name
 		return nil, err
 	}
 	return watchNamespace(pid)
+}
+
+// awaitPid1 waits until the runtime has written down which process is the container's first. It does that about when it
+// starts it, and nothing tells when it has.
+func awaitPid1(file string) (int, error) {
+	const patience, pause = 5 * time.Second, time.Millisecond
+	for range patience / pause {
+		if text, err := os.ReadFile(file); err == nil && len(text) > 0 {
+			return strconv.Atoi(string(text))
+		}
+		time.Sleep(pause)
+	}
+	return 0, errors.New("the runtime did not say which process is the container's first")
 }
