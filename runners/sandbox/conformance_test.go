@@ -25,13 +25,14 @@ const patience = 20 * time.Second
 // testLimits are enough for a shell and a few tools.
 var testLimits = Limits{MemoryMB: 128, TmpMB: 8, Processes: 64, OpenFiles: 64, FileMB: 4}
 
-// driversUnderTest are all that this host can start something with, by name.
-var driversUnderTest = map[string]func() (Driver, error){
-	"bwrap":    newBubblewrap,
-	"native":   newNative,
-	"landlock": newLandlock,
-	"process":  NewProcesses,
-}
+// driversUnderTest are all that there are, by name.
+var driversUnderTest = func() map[string]func() (Driver, error) {
+	drivers := map[string]func() (Driver, error){}
+	for _, c := range candidates() {
+		drivers[c.name] = c.open
+	}
+	return drivers
+}()
 
 func onEachDriver(t *testing.T, test func(t *testing.T, d Driver)) {
 	t.Helper()

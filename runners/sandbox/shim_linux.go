@@ -2,10 +2,10 @@ package sandbox
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -45,6 +45,7 @@ func becomeSandboxed() error {
 		return fmt.Errorf("read what to do: %w", err)
 	}
 	_ = from.Close()
+	_ = unix.Close(7) // this binary
 	if plan.Root != nil {
 		if err := plan.Root.enter(); err != nil {
 			return err
@@ -122,8 +123,8 @@ func installFilter(filter []byte) error {
 	return nil
 }
 
-// shimCommand starts this binary as a shim. Its file may have been replaced or deleted since the server started, so it is
-// taken from the server's own process.
+// shimCommand starts this binary as a shim. Its file may have been replaced or deleted since the server started, and a
+// process in another user namespace may not look at the server's: so it is handed over open, on descriptor 7.
 func shimCommand(plan *shimPlan) (*command, error) {
 	encoded, err := json.Marshal(plan)
 	if err != nil {
@@ -133,6 +134,9 @@ func shimCommand(plan *shimPlan) (*command, error) {
 	if err != nil {
 		return nil, err
 	}
-	self := "/proc/" + strconv.Itoa(os.Getpid()) + "/exe"
-	return &command{argv: []string{self, shimArgument}, dir: "/", extra: []*os.File{file}}, nil
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &command{argv: []string{"/proc/self/fd/7", shimArgument}, dir: "/", extra: []*os.File{file, self}}, nil
 }
