@@ -23,8 +23,8 @@ type command struct {
 	extra      []*os.File // descriptors from 6 on; closed when the process has them
 	attributes *syscall.SysProcAttr
 	limits     Limits
-	launchers  int           // how many processes the driver itself has among the limited ones
-	group      *limits.Group // made last, by launch
+	launchers  int                               // how many processes the driver itself has among the limited ones
+	group      *limits.Group                     // made last, by launch
 	watch      func(cmd *exec.Cmd) (tree, error) // called at the gate
 	cleanup    func() error                      // when nothing of it lives any more; may be nil
 }

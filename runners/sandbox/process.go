@@ -10,6 +10,9 @@ import (
 	"syscall"
 )
 
+// processName is what plain processes are asked for by.
+const processName = "process"
+
 // processes starts plain processes: as root each as a user of its own, else as the server's own user. It bounds what one
 // process may take, but it is no sandbox: what it starts reaches the network and what everybody may read.
 type processes struct{ *host }
@@ -23,7 +26,7 @@ func NewProcesses() (Driver, error) {
 	return &processes{host}, nil
 }
 
-func (d *processes) Name() string   { return "process" }
+func (d *processes) Name() string   { return processName }
 func (d *processes) OwnPaths() bool { return false }
 
 func (d *processes) Enforcement() Enforcement {
