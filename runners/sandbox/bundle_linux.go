@@ -55,7 +55,7 @@ func (d *oci) configuration(bundle string, spec Spec, as *syscall.Credential) *s
 	if !d.runtime.passes {
 		turn = turnedBack
 	}
-	argv := gated(d.perProcess(spec.Limits), watchProgram, spec.Argv)
+	argv := gated(d.perTask(spec.Limits), watchProgram, spec.Argv)
 	argv[2] = turn + argv[2]
 	c := &specs.Spec{
 		Version: "1.0.2", Hostname: "function",

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,10 @@ type oci struct {
 	system  *system
 	egress  *egress
 	states  *states
+}
+
+func openOCI(ctx context.Context, o Options) (Driver, error) {
+	return NewOCI(ctx, cmp.Or(o.OCIRuntime, "crun"), o.Refused)
 }
 
 // NewOCI returns the driver "oci" for a runtime, by its name or its path. What programs with access to the internet may not
