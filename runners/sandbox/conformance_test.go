@@ -25,11 +25,16 @@ const patience = 20 * time.Second
 // testLimits are enough for a shell and a few tools.
 var testLimits = Limits{MemoryMB: 128, TmpMB: 8, Processes: 64, OpenFiles: 64, FileMB: 4}
 
-// driversUnderTest are all that this host can start something with, by name.
-var driversUnderTest = map[string]func() (Driver, error){
-	"bwrap":   newBubblewrap,
-	"process": NewProcesses,
-}
+// driversUnderTest are all that there are, by name.
+var driversUnderTest = func() map[string]func() (Driver, error) {
+	drivers := map[string]func() (Driver, error){}
+	for _, c := range candidates() {
+		if c.name != "oci" { // each of its runtimes is one
+			drivers[c.name] = func() (Driver, error) { return c.open(context.Background(), Options{}) }
+		}
+	}
+	return drivers
+}()
 
 func onEachDriver(t *testing.T, test func(t *testing.T, d Driver)) {
 	t.Helper()
@@ -108,13 +113,13 @@ func awaitLine(t *testing.T, from io.Reader) string {
 
 func TestTheDescriptorsAreTheServers(t *testing.T) {
 	onEachDriver(t, func(t *testing.T, d Driver) {
-		i := startShell(t, d, `read -r question <&3; echo "answer to $question" >&4; echo out; echo err >&2; wc -c; ls /proc/self/fd | wc -l`)
+		i := startShell(t, d, `read -r question <&3; echo "answer to $question" >&4; echo out; echo err >&2; wc -c; set -- /proc/self/fd/*; echo $#`)
 		_, err := i.Requests().WriteString("a question\n")
 		require.NoError(t, err)
 		require.Equal(t, "answer to a question", awaitLine(t, i.Answers()))
 		out, err := io.ReadAll(i.Stdout())
 		require.NoError(t, err)
-		require.Equal(t, []string{"out", "0", "6"}, strings.Fields(string(out)), "standard input is empty, and ls has 0 to 4 and its folder")
+		require.Equal(t, []string{"out", "0", "6"}, strings.Fields(string(out)), "standard input is empty, and there are 0 to 4 and the folder that is read")
 		err2, err := io.ReadAll(i.Stderr())
 		require.NoError(t, err)
 		require.Equal(t, "err\n", string(err2))

@@ -10,7 +10,10 @@ const (
 	gateScript = `ulimit -c 0; [ -z "$1" ] || ulimit -n "$1"; [ -z "$2" ] || ulimit -f "$2"; [ -z "$3" ] || ulimit -d "$3"; ` +
 		`[ -z "$4" ] || ulimit -u "$4" 2>/dev/null || ulimit -p "$4"; printf . >&5; exec 5>&-; read -r _ <&3 || exit 1; shift 4; `
 	becomeProgram = `exec "$@"`
-	watchProgram  = `"$@"; exit $?` // where the shell is the first process of its namespace, which must stay to bury the others
+
+	// watchProgram is for a shell that is the first process of its namespace, which must stay to bury the others. What it
+	// would say itself about the program's end is nothing that the program has printed.
+	watchProgram = `exec 6>&2 2>/dev/null; "$@" 2>&6 6>&-; exit $?`
 )
 
 // gated puts the gate before a program. What the limits say of memory and processes holds for each process, and for all of
