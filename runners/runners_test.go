@@ -46,7 +46,7 @@ func openPools() (func(), error) {
 	if err != nil {
 		return nil, err
 	}
-	isolated, err := sandbox.NewBubblewrap()
+	isolated, err := sandbox.Choose(context.Background(), "bwrap", sandbox.Options{})
 	if err != nil {
 		return nil, err
 	}

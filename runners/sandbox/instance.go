@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -56,6 +57,7 @@ type instance struct {
 	tree    tree
 	done    chan struct{}
 	exit    Exit
+	alone   atomic.Int64 // how many threads there were when the program had no child
 	close   func() error
 }
 
@@ -171,8 +173,19 @@ func (i *instance) Usage() Usage {
 // ResetPeak implements Instance.
 func (i *instance) ResetPeak() { i.command.group.ResetPeak() }
 
-// Processes implements Instance.
-func (i *instance) Processes() (int, error) { return i.tree.processes() }
+// Processes implements Instance. To look at every thread's children takes a while, so it is done only when there are more or
+// fewer threads than when it was done last and nothing was found.
+func (i *instance) Processes() (int, error) {
+	tasks := i.command.group.Tasks()
+	if tasks != 0 && tasks == i.alone.Load() {
+		return 0, nil
+	}
+	n, err := i.tree.processes()
+	if n == 0 && err == nil {
+		i.alone.Store(tasks)
+	}
+	return n, err
+}
 
 // Kill implements Instance.
 func (i *instance) Kill() {
