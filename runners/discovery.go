@@ -22,11 +22,12 @@ var interpreterNames = []string{
 	"python3", "python3.9", "python3.10", "python3.11", "python3.12", "python3.13",
 }
 
-// What an interpreter is asked: its real binary, which is not the one that was called when that is a shim, and its
-// version.
+// What an interpreter is asked: its real binary, which is not the one that was called when that is a shim, the folder in
+// which it is installed, and its version.
 const (
-	askNode   = `process.stdout.write(JSON.stringify({Path: process.execPath, Version: process.versions.node}))`
-	askPython = `import sys, json; print(json.dumps({"Path": sys.executable, "Version": "%d.%d.%d" % sys.version_info[:3]}))`
+	askNode = `process.stdout.write(JSON.stringify({Path: process.execPath, Prefix: require('path').dirname(require('path').dirname(process.execPath)),
+		Version: process.versions.node}))`
+	askPython = `import sys, json; print(json.dumps({"Path": sys.executable, "Prefix": sys.base_prefix, "Version": "%d.%d.%d" % sys.version_info[:3]}))`
 )
 
 // interpreterCandidates lists the executables in the usual places.

@@ -257,7 +257,7 @@ func TestRunsDoNotSeeEachOther(t *testing.T) {
 	for i := range 8 {
 		runs.Go(func() {
 			want := fmt.Sprintf(`"run %d"`, i)
-			if got, ok := runIn(t.Context(), f, want).end.(domain.ExecutionCompleted); !ok || string(got.Output) != want {
+			if got, ok := runOn(t.Context(), runner, f, want).end.(domain.ExecutionCompleted); !ok || string(got.Output) != want {
 				t.Errorf("run %d ended as %+v", i, got)
 			}
 		})

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -71,7 +70,7 @@ def refused(path, mode):
 def handler(event):
     return [os.getuid() != 0, os.getgid() != 0, os.getgroups(), refused(__file__, 'a'), refused(os.path.dirname(__file__) + '/new', 'w'),
         refused('/etc/shadow', 'r'), sorted(int(f) for f in os.listdir('/proc/self/fd'))[:5]]`
-	require.Equal(t, `[true,true,[],true,true,true,[0,1,2,3,4]]`, run(t, function("python", code), `{}`).output(t))
+	require.Equal(t, `[true,true,[],true,true,true,[0,1,2,3,4]]`, runOn(t.Context(), plain, function("python", code), `{}`).output(t))
 }
 
 // hold starts a Python function that does something, prints what it found and then waits until the test is over. It
@@ -82,7 +81,7 @@ func hold(t *testing.T, body string) <-chan string {
 	f := function("python", "import os, time\nsecret = 'hidden' * 2\ndef handler(event):\n    "+body+"\n    time.sleep(60)")
 	go func() {
 		defer close(over)
-		runner.Run(ctx, Invocation{ExecutionID: uuid.New(), Function: f, Input: json.RawMessage(`{}`)}, func(line domain.ExecutionLogLine) { lines <- line.Text })
+		plain.Run(ctx, Invocation{ExecutionID: uuid.New(), Function: f, Input: json.RawMessage(`{}`)}, func(line domain.ExecutionLogLine) { lines <- line.Text })
 	}()
 	t.Cleanup(func() { cancel(); <-over })
 	return lines
@@ -104,23 +103,33 @@ def refused(act, *args):
         return True
 def handler(event):
     pid, cwd, file = event
-    folder = os.path.dirname(cwd)
+    folder = os.path.dirname(file)
     return [refused(os.listdir, folder), refused(os.listdir, cwd), refused(open, cwd + '/mine'), refused(open, file), refused(os.listdir, f'/proc/{pid}/cwd/'),
         refused(open, f'/proc/{pid}/mem', 'rb'), refused(open, f'/proc/{pid}/environ'), refused(os.kill, int(pid), signal.SIGKILL),
         refused(os.listdir, os.path.dirname(folder)), os.getuid()]`
 	input, err := json.Marshal([]string{pid, cwd, file})
 	require.NoError(t, err)
-	output := run(t, function("python", code), string(input)).output(t)
+	output := runOn(t.Context(), plain, function("python", code), string(input)).output(t)
 	require.Contains(t, output, "[true,true,true,true,true,true,true,true,true,")
 	require.NotContains(t, output, uid)
 }
 
-func TestFoldersAreGoneAfterTheRun(t *testing.T) {
+func TestFoldersAreGoneWithTheProcess(t *testing.T) {
 	t.Parallel()
-	code := "import os\ndef handler(event):\n    os.makedirs('a/b')\n    open('a/b/c', 'w').close()\n    os.chmod('a', 0)\n    return os.getcwd()"
-	var folder string
-	require.NoError(t, json.Unmarshal([]byte(run(t, function("python", code), `{}`).output(t)), &folder))
-	require.NoDirExists(t, filepath.Dir(folder))
+	code := `import os
+def handler(event):
+    os.makedirs('a/b')
+    open('a/b/c', 'w').close()
+    os.chmod('a', 0)
+    return [os.getcwd(), os.path.dirname(__file__)]`
+	var folders []string
+	require.NoError(t, json.Unmarshal([]byte(runOn(t.Context(), plain, function("python", code), `{}`).output(t)), &folders))
+	for _, folder := range folders {
+		require.Eventually(t, func() bool {
+			_, err := os.Stat(folder)
+			return os.IsNotExist(err)
+		}, 5*time.Second, 10*time.Millisecond)
+	}
 }
 
 func TestAFolderOfADeadServerIsRemovedAndOneOfALivingIsNot(t *testing.T) {
@@ -132,7 +141,7 @@ func TestAFolderOfADeadServerIsRemovedAndOneOfALivingIsNot(t *testing.T) {
 		return folder
 	}
 	dead, deadBefore, starting := makeDir(workspacePrefix, 0), makeDir(startingPrefix, time.Hour), makeDir(startingPrefix, 0)
-	living, err := newWorkspaces(&users{})
+	living, err := newWorkspaces()
 	require.NoError(t, err)
 	old := time.Now().Add(-time.Hour)
 	require.NoError(t, os.Chtimes(living.root, old, old))
@@ -148,9 +157,12 @@ func TestAFolderOfADeadServerIsRemovedAndOneOfALivingIsNot(t *testing.T) {
 func TestWhatGoesWrongInsideIsForTheServersLogAlone(t *testing.T) {
 	t.Parallel()
 	var logged strings.Builder
-	r, err := NewProcessRunner(runner.runtimes, slog.New(slog.NewTextHandler(&logged, nil)))
+	r, err := NewPool(PoolConfig{
+		Driver: runner.config.Driver, Runtimes: runner.config.Runtimes, Stems: -1, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+	})
 	require.NoError(t, err)
-	require.NoError(t, r.workspaces.close())
+	require.NoError(t, r.launcher.workspaces.close())
+	defer r.Close()
 	f := function("python", "x = 1")
 	failure, ok := r.Run(t.Context(), Invocation{Function: f}, nil).(domain.ExecutionFailed)
 	require.True(t, ok)

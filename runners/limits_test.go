@@ -54,7 +54,7 @@ func TestChildrenOfAHandlerEndWithIt(t *testing.T) {
 			code := "import subprocess\ndef handler(event):\n    child = " + start + "\n" +
 				"    return int(child.stdout.readline()) if child.stdout else child.pid"
 			began := time.Now()
-			r := run(t, function("python", code), `{}`)
+			r := runOn(t.Context(), plain, function("python", code), `{}`)
 			require.Less(t, time.Since(began), 3*time.Second)
 			pid, err := strconv.Atoi(r.output(t))
 			require.NoError(t, err)
@@ -71,7 +71,7 @@ func TestWhatHidesFromItsRunEndsWithItAsWell(t *testing.T) {
 	code := "import subprocess\ndef handler(event):\n" +
 		"    child = subprocess.Popen(['env', '-i', 'setsid', 'sh', '-c', 'echo $$; exec sleep 7788'], stdout=subprocess.PIPE)\n" +
 		"    return int(child.stdout.readline())"
-	pid, err := strconv.Atoi(run(t, function("python", code), `{}`).output(t))
+	pid, err := strconv.Atoi(runOn(t.Context(), plain, function("python", code), `{}`).output(t))
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return !alive(pid) }, 2*time.Second, 10*time.Millisecond)
 }
@@ -129,12 +129,11 @@ func TestMemoryIsLimited(t *testing.T) {
 	for name, c := range map[string]struct{ runtime, code string }{
 		"node heap":      {"nodejs", "exports.handler = () => { const a = []; for (;;) a.push(new Array(1e4).fill(0).map((_, i) => ({i}))) }"},
 		"node buffers":   {"nodejs", "exports.handler = () => { const a = []; for (;;) a.push(Buffer.alloc(4 << 20, 1)) }"},
-		"node one array": {"nodejs", "exports.handler = () => new Uint8Array(1 << 30).length"},
+		"node one array": {"nodejs", "exports.handler = () => new Uint8Array(1 << 30).fill(1).length"},
 		"python list":    {"python", "def handler(event):\n    a = []\n    while True:\n        a.append('x' * 100000)"},
 		"python one":     {"python", "def handler(event):\n    return len(bytearray(1 << 30))"},
 		"python loading": {"python", "a = bytearray(1 << 30)"},
 		"python kept":    {"python", "a = None\ndef handler(event):\n    global a\n    while True:\n        a = (a,)"},
-		"python caught":  {"python", "a = []\ndef handler(event):\n    try:\n        while True:\n            a.append(object())\n    except MemoryError as e:\n        raise ValueError('x') from e"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -143,6 +142,13 @@ func TestMemoryIsLimited(t *testing.T) {
 			require.Equal(t, "The function needed more memory than its limit of 128 MB allows.", failure.Error)
 		})
 	}
+}
+
+func TestWhoCatchesThatMemoryIsFullMayStillAnswer(t *testing.T) {
+	t.Parallel()
+	code := "a = []\ndef handler(event):\n    try:\n        while True:\n            a.append(object())\n    except MemoryError as e:\n        raise ValueError('x') from e"
+	failure := run(t, function("python", code), `{}`).failure(t)
+	require.Contains(t, []string{"ValueError", domain.ErrorOutOfMemory}, failure.ErrorType, "%+v", failure)
 }
 
 func TestPeakMemoryIsTheHandlersOwn(t *testing.T) {
@@ -188,5 +194,5 @@ func TestARuntimeThatIsGoneFailsTheRun(t *testing.T) {
 	t.Parallel()
 	failure := run(t, function("python3.9x", "x = 1"), `{}`).failure(t)
 	require.Equal(t, domain.ErrorRuntimeUnavailable, failure.ErrorType)
-	require.Contains(t, failure.Error, `"python3.9x" is not installed on this host, which has: `+strings.Join(runner.runtimes.Available(), ", "))
+	require.Contains(t, failure.Error, `"python3.9x" is not installed on this host, which has: `+strings.Join(runner.config.Runtimes.Available(), ", "))
 }

@@ -2,14 +2,10 @@ package runners
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -26,94 +22,58 @@ const (
 // continuationMark ends a piece of a line whose rest follows as a line of its own.
 const continuationMark = " … [line continues]"
 
-// drainGrace is how long a pipe may stay open after the run's processes are gone: something escaped and holds it.
-const drainGrace = 200 * time.Millisecond
-
-// runLog turns what a process prints into lines. Its streams share the limits and the order.
+// runLog turns what a worker prints into lines of the invocation that runs. All of its streams share the limits.
+//
+// What the interpreter printed itself comes from the shim, in order; what reaches the process's descriptors in other ways,
+// as from child processes, comes on its own and has no order against the rest.
 type runLog struct {
-	emit  func(domain.ExecutionLogLine)
-	order printOrder
-
 	mu          sync.Mutex
+	emit        func(domain.ExecutionLogLine) // nil while no invocation runs: what comes then is nobody's
 	bytes       int
 	lines       int
 	truncated   bool
 	outOfMemory bool // stderr said so
 
-	readers sync.WaitGroup
-	pipes   []*os.File
+	printed, raw struct{ stdout, stderr lineSplitter }
 }
 
-// follow reads a pipe to its end in the background.
-func (l *runLog) follow(stream domain.LogStream, pipe *os.File, token string) {
-	l.pipes = append(l.pipes, pipe)
-	l.readers.Go(func() {
-		printed := newPrintedReader(&drainingPipe{File: pipe}, token)
-		lines := lineSplitter{line: func(text []byte, mark string) { l.add(stream, text, mark) }}
-		for {
-			text, number, err := printed.next()
-			if err != nil {
-				break
-			}
-			l.order.deliver(number, func() { lines.write(text) })
-		}
-		l.order.end()
-		lines.flush()
-	})
-}
-
-// finish waits until everything that was printed is emitted. The processes must be gone.
-func (l *runLog) finish() {
-	for _, pipe := range l.pipes {
-		_ = pipe.SetReadDeadline(time.Now().Add(drainGrace))
+func newRunLog() *runLog {
+	l := &runLog{}
+	for _, streams := range []*struct{ stdout, stderr lineSplitter }{&l.printed, &l.raw} {
+		streams.stdout.line = func(text []byte, mark string) { l.add(domain.Stdout, text, mark) }
+		streams.stderr.line = func(text []byte, mark string) { l.add(domain.Stderr, text, mark) }
 	}
-	l.readers.Wait()
+	return l
 }
 
-// drainingPipe reads a pipe to its end. When its deadline has passed, somebody still holds it open and may go on writing
-// for ever: then it ends with what stands in the pipe, and at most what a pipe can hold.
-type drainingPipe struct {
-	*os.File
-	late    bool
-	drained int
-}
-
-const pipeCapacity = 1 << 20
-
-func (p *drainingPipe) Read(buffer []byte) (int, error) {
-	if !p.late {
-		n, err := p.File.Read(buffer)
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			return n, err
-		}
-		p.late = true
-		_ = p.SetReadDeadline(time.Time{}) // or the descriptor could not be read any more
-	}
-	n := p.readWaiting(buffer)
-	p.drained += n
-	if n == 0 || p.drained > pipeCapacity {
-		return n, io.EOF
-	}
-	return n, nil
-}
-
-// readWaiting reads what stands in the pipe without waiting for more.
-func (p *drainingPipe) readWaiting(buffer []byte) int {
-	descriptor, err := p.SyscallConn()
-	if err != nil {
-		return 0
-	}
-	var n int
-	_ = descriptor.Read(func(fd uintptr) bool {
-		n, _ = syscall.Read(int(fd), buffer) // the pipe does not block: empty is an error
-		return true
-	})
-	return max(n, 0)
-}
-
-func (l *runLog) add(stream domain.LogStream, text []byte, mark string) {
+// begin makes the log that of a new invocation.
+func (l *runLog) begin(emit func(domain.ExecutionLogLine)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.emit, l.bytes, l.lines, l.truncated, l.outOfMemory = emit, 0, 0, false, false
+}
+
+// write takes text of one stream. It returns when the invocation's emit has taken every line of it.
+func (l *runLog) write(to *lineSplitter, text []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.emit != nil {
+		to.write(text)
+	}
+}
+
+// end emits the last lines, which have no newline. Nothing is emitted after it has returned.
+func (l *runLog) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, stream := range []*lineSplitter{&l.printed.stdout, &l.printed.stderr, &l.raw.stdout, &l.raw.stderr} {
+		stream.flush()
+	}
+	l.emit = nil
+}
+
+// add is called with l.mu locked.
+func (l *runLog) add(stream domain.LogStream, text []byte, mark string) {
 	if stream == domain.Stderr && saysOutOfMemory(text) {
 		l.outOfMemory = true
 	}
@@ -161,6 +121,11 @@ type lineSplitter struct {
 func (s *lineSplitter) write(data []byte) {
 	for len(data) > 0 {
 		head, rest, complete := bytes.Cut(data, []byte{'\n'})
+		if complete && len(s.pending) == 0 && len(head) <= MaxLineBytes {
+			s.line(bytes.TrimSuffix(head, []byte{'\r'}), "")
+			data = rest
+			continue
+		}
 		s.pending, data = append(s.pending, head...), rest
 		for len(s.pending) > MaxLineBytes {
 			n := runeBoundary(s.pending, MaxLineBytes)

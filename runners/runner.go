@@ -8,7 +8,6 @@ package runners
 import (
 	"context"
 	"encoding/json"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -32,25 +31,4 @@ type Invocation struct {
 // none after Run has returned. While emit does not return, nothing more is read from the handler.
 type Runner interface {
 	Run(ctx context.Context, invocation Invocation, emit func(domain.ExecutionLogLine)) domain.Event
-}
-
-// verdict is how a run ended, without its measurements. An empty errorType is a success.
-type verdict struct {
-	output    json.RawMessage
-	errorType string
-	message   string
-	stack     string
-}
-
-func failed(errorType, message string) verdict {
-	return verdict{errorType: errorType, message: message}
-}
-
-func (v verdict) event(duration time.Duration, memoryMB int) domain.Event {
-	if v.errorType == "" {
-		return domain.ExecutionCompleted{Output: v.output, DurationMS: duration.Milliseconds(), MemoryMB: memoryMB}
-	}
-	return domain.ExecutionFailed{
-		Error: v.message, ErrorType: v.errorType, Stack: v.stack, DurationMS: duration.Milliseconds(), MemoryMB: memoryMB,
-	}
 }

@@ -12,10 +12,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/voltrun/voltrun/domain"
+	"github.com/voltrun/voltrun/runners/sandbox"
 )
 
-// runner is shared by all tests: finding the interpreters takes longer than a run.
-var runner *ProcessRunner
+// The pools are shared by all tests: finding the interpreters takes longer than a run.
+var (
+	runner *Pool // in the sandbox that functions run in by default
+	plain  *Pool // in plain processes, which the host's tools see under their own numbers; each for one run
+	reused *Pool // in plain processes that are reused all the same
+)
 
 var quiet = slog.New(slog.DiscardHandler)
 
@@ -26,14 +31,44 @@ func TestMain(m *testing.M) {
 		setUmask(umask)
 	}
 	_ = os.Setenv("VOLTRUN_TEST_SECRET", "do not leak")
-	var err error
-	if runner, err = NewProcessRunner(DiscoverRuntimes(context.Background()), quiet); err != nil {
+	closePools, err := openPools()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	code := work()
-	_ = runner.Close()
+	closePools()
 	os.Exit(code)
+}
+
+func openPools() (func(), error) {
+	processes, err := sandbox.NewProcesses()
+	if err != nil {
+		return nil, err
+	}
+	isolated, err := sandbox.Choose(context.Background(), "bwrap", sandbox.Options{})
+	if err != nil {
+		return nil, err
+	}
+	runtimes := DiscoverRuntimes(context.Background())
+	var closers []func() error
+	for _, pool := range []struct {
+		opened *(*Pool)
+		driver sandbox.Driver
+		reuse  bool
+	}{{&runner, isolated, false}, {&plain, processes, false}, {&reused, processes, true}} {
+		if *pool.opened, err = newPool(PoolConfig{Driver: pool.driver, Runtimes: runtimes, Logger: quiet, Stems: 2}.withDefaults(), pool.reuse); err != nil {
+			return nil, err
+		}
+		closers = append(closers, (*pool.opened).Close)
+	}
+	return func() {
+		for _, closeIt := range append(closers, processes.Close, isolated.Close) {
+			if err := closeIt(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+		}
+	}, nil
 }
 
 // function is a function with the defaults of the wire contract.
@@ -52,12 +87,12 @@ type recorded struct {
 
 func run(t *testing.T, f domain.Function, input string) recorded {
 	t.Helper()
-	return runIn(t.Context(), f, input)
+	return runOn(t.Context(), runner, f, input)
 }
 
-func runIn(ctx context.Context, f domain.Function, input string) recorded {
+func runOn(ctx context.Context, pool *Pool, f domain.Function, input string) recorded {
 	var r recorded
-	r.end = runner.Run(ctx, Invocation{ExecutionID: uuid.New(), Function: f, Input: json.RawMessage(input)}, func(line domain.ExecutionLogLine) {
+	r.end = pool.Run(ctx, Invocation{ExecutionID: uuid.New(), Function: f, Input: json.RawMessage(input)}, func(line domain.ExecutionLogLine) {
 		r.lines = append(r.lines, line)
 	})
 	return r

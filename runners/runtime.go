@@ -18,24 +18,17 @@ import (
 type Interpreter struct {
 	Python  bool
 	Path    string // the real binary, never a version manager's shim
+	Prefix  string // the folder of what it brings along, its libraries above all
 	Version string // "20.20.2"
 }
 
 // Runtimes are the interpreters of this host.
 type Runtimes struct{ byWord map[string]Interpreter }
 
-// DiscoverRuntimes looks for interpreters in the usual places, and asks each for its version and its real path as a
-// user that functions run as: one that this user may not execute is not there. It takes a fraction of a second.
+// DiscoverRuntimes looks for interpreters in the usual places, and asks each for its version and its real path as a user
+// without rights: one that this user may not execute is not there. It takes a fraction of a second.
 func DiscoverRuntimes(ctx context.Context) *Runtimes {
-	var found []*Interpreter
-	if users, err := openUsers(); err == nil { // else NewProcessRunner says why not
-		defer users.close()
-		if as, err := users.take(ctx); err == nil {
-			found = probeAll(ctx, as)
-			users.giveBack(as)
-		}
-	}
-	return newRuntimes(found)
+	return newRuntimes(probeAll(ctx, unprivileged()))
 }
 
 // probeAll asks every candidate what it is, and returns those that can serve.
@@ -71,14 +64,23 @@ func (r *Runtimes) Available() []string {
 // Resolve returns the interpreter for a runtime word; the bare words mean the newest version. The error is a
 // *domain.Error with code Unavailable when this host has none, or has it no longer.
 func (r *Runtimes) Resolve(word string) (Interpreter, error) {
-	interpreter, ok := r.byWord[word]
-	if !ok {
-		return Interpreter{}, domain.Errorf(domain.Unavailable,
-			"The runtime %q is not installed on this host, which has: %s.", word, strings.Join(r.Available(), ", "))
+	interpreter, err := r.lookup(word)
+	if err != nil {
+		return Interpreter{}, err
 	}
 	if _, err := os.Stat(interpreter.Path); err != nil {
 		return Interpreter{}, domain.Errorf(domain.Unavailable,
 			"The runtime %q was removed from this host. Install it again, or create the function anew with another runtime.", word)
+	}
+	return interpreter, nil
+}
+
+// lookup is Resolve without a look whether the interpreter is still there.
+func (r *Runtimes) lookup(word string) (Interpreter, error) {
+	interpreter, ok := r.byWord[word]
+	if !ok {
+		return Interpreter{}, domain.Errorf(domain.Unavailable,
+			"The runtime %q is not installed on this host, which has: %s.", word, strings.Join(r.Available(), ", "))
 	}
 	return interpreter, nil
 }

@@ -13,7 +13,7 @@ import (
 
 func TestThisHostServesBothLanguages(t *testing.T) {
 	t.Parallel()
-	r := runner.runtimes
+	r := runner.config.Runtimes
 	require.Subset(t, domain.Runtimes(), r.Available())
 	require.Contains(t, r.Available(), "nodejs")
 	require.Contains(t, r.Available(), "python")

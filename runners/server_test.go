@@ -26,13 +26,13 @@ const serverOfItsOwn = "VOLTRUN_TEST_SERVER"
 
 // serve prints where the server's folder is, and then what each function prints and how it ends.
 func serve() int {
-	fmt.Println(runner.workspaces.root)
+	fmt.Println(plain.launcher.workspaces.root)
 	for in := json.NewDecoder(os.Stdin); ; {
 		var f domain.Function
 		if err := in.Decode(&f); err != nil {
 			return 0
 		}
-		end := runner.Run(context.Background(), Invocation{ExecutionID: uuid.New(), Function: f, Input: json.RawMessage(`{}`)},
+		end := plain.Run(context.Background(), Invocation{ExecutionID: uuid.New(), Function: f, Input: json.RawMessage(`{}`)},
 			func(line domain.ExecutionLogLine) { fmt.Println(line.Text) })
 		if completed, ok := end.(domain.ExecutionCompleted); ok {
 			fmt.Println(string(completed.Output))
@@ -130,7 +130,7 @@ func TestFunctionsRunWhateverTheServersUmaskIs(t *testing.T) {
 		uid, err := strconv.Atoi(s.line(t))
 		require.NoError(t, err)
 		if os.Geteuid() == 0 {
-			require.InDelta(t, firstUser+userCount/2, uid, userCount/2)
+			require.GreaterOrEqual(t, uid, 60_800, "nobody's number")
 		} else {
 			require.Equal(t, os.Getuid(), uid)
 		}

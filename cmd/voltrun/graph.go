@@ -22,6 +22,7 @@ import (
 	"github.com/voltrun/voltrun/interfaces/rest"
 	"github.com/voltrun/voltrun/projections"
 	"github.com/voltrun/voltrun/runners"
+	"github.com/voltrun/voltrun/runners/sandbox"
 )
 
 // stopTimeout is how long the services may take to stop: the server waits 5 s for answers that are on their way, the
@@ -94,16 +95,21 @@ func openStore(ctx context.Context, c config, opened *resources, db database, wo
 	return store, nil
 }
 
-func newRunner(opened *resources, runtimes *runners.Runtimes, logger *slog.Logger) (*runners.ProcessRunner, error) {
+func newRunner(opened *resources, runtimes *runners.Runtimes, logger *slog.Logger) (*runners.Pool, error) {
 	if len(runtimes.Available()) == 0 {
 		return nil, errors.New("this host has neither Node.js (18 or newer) nor Python (3.9 or newer); install one of them, for example: apt-get install nodejs python3")
 	}
-	runner, err := runners.NewProcessRunner(runtimes, logger)
+	driver, err := sandbox.NewProcesses()
 	if err != nil {
 		return nil, err
 	}
-	opened.add("the folder of the runs", func(context.Context) error { return runner.Close() })
-	return runner, nil
+	opened.add("the sandboxes", func(context.Context) error { return driver.Close() })
+	pool, err := runners.NewPool(runners.PoolConfig{Driver: driver, Runtimes: runtimes, Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	opened.add("the processes of functions", func(context.Context) error { return pool.Close() })
+	return pool, nil
 }
 
 func newPasswords() (*commands.Passwords, error) { return commands.NewPasswords(bcrypt.DefaultCost) }
@@ -127,7 +133,7 @@ func newHistory(store *postgres.Store, codec *eventstore.Codec, archived *archiv
 }
 
 func newExecutor(
-	opened *resources, c config, workerID uuid.UUID, r *recorder, runner *runners.ProcessRunner, logger *slog.Logger,
+	opened *resources, c config, workerID uuid.UUID, r *recorder, runner *runners.Pool, logger *slog.Logger,
 ) *runners.Executor {
 	executor := runners.NewExecutor(r, runner, runners.ExecutorConfig{WorkerID: workerID, Slots: c.Slots, Logger: logger})
 	opened.add("the executor", executor.Stop)

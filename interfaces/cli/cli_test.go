@@ -19,6 +19,7 @@ import (
 	"github.com/voltrun/voltrun/interfaces/rest"
 	"github.com/voltrun/voltrun/interfaces/rest/resttest"
 	"github.com/voltrun/voltrun/runners"
+	"github.com/voltrun/voltrun/runners/sandbox"
 )
 
 // worker runs every execution of a server, one after the other.
@@ -74,7 +75,9 @@ func (w worker) execute(ctx context.Context, t *testing.T, id uuid.UUID) {
 
 func TestTheDemoRunsTheExamplesAndShowsWhatHappens(t *testing.T) {
 	t.Parallel()
-	runner, err := runners.NewProcessRunner(runners.DiscoverRuntimes(t.Context()), slog.New(slog.DiscardHandler))
+	driver, err := sandbox.NewProcesses()
+	require.NoError(t, err)
+	runner, err := runners.NewPool(runners.PoolConfig{Driver: driver, Runtimes: runners.DiscoverRuntimes(t.Context()), Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, runner.Close()) })
 	server := resttest.Start(t)

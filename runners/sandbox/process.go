@@ -7,153 +7,92 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"sync"
 	"syscall"
 )
 
+// processName is what plain processes are asked for by.
+const processName = "process"
+
 // processes starts plain processes: as root each as a user of its own, else as the server's own user. It bounds what one
 // process may take, but it is no sandbox: what it starts reaches the network and what everybody may read.
-type processes struct {
-	users *users
-}
+type processes struct{ *host }
 
 // NewProcesses returns the driver "process", which only somebody who asks for it by name should get.
 func NewProcesses() (Driver, error) {
-	users, err := openUsers()
+	host, err := openHost()
 	if err != nil {
 		return nil, err
 	}
-	return &processes{users: users}, nil
+	return &processes{host}, nil
 }
 
-func (d *processes) Name() string   { return "process" }
+func openProcesses(context.Context, Options) (Driver, error) { return NewProcesses() }
+
+func (d *processes) Name() string   { return processName }
 func (d *processes) OwnPaths() bool { return false }
 
 func (d *processes) Enforcement() Enforcement {
-	return Enforcement{
+	return d.enforcement(Enforcement{
 		Driver: d.Name(), Level: LevelNone,
-		Limits:  map[string]Strength{"memory": Soft, "tmp": Not, "processes": Not, "open_files": Soft, "file_size": Soft, "cpu": Not},
+		Limits:  map[string]Strength{"memory": Soft, "tmp": Not, "processes": ofOwnUser(), "open_files": Hard, "file_size": Hard, "cpu": Not},
 		Network: map[string]Strength{"none": Not, "egress": Not},
 		Notes:   []string{"Plain processes: functions reach the network and what every user of this host may read."},
-	}
+	})
 }
 
-func (d *processes) Close() error {
-	d.users.close()
-	return nil
-}
-
-// gate lowers the limits of the process that then becomes the program: no core files, and as much private writable memory
-// (KiB), open files and file size (512 bytes) as it is given. Only the process itself can do this, and every shell can.
-const gate = `ulimit -c 0; ulimit -d "$0"; ulimit -n "$1"; ulimit -f "$2"; shift 2; exec "$@"`
-
-func gated(l Limits, argv []string) []string {
-	return append([]string{"/bin/sh", "-c", gate, strconv.Itoa(l.MemoryMB << 10), strconv.Itoa(l.OpenFiles), strconv.Itoa(l.FileMB << 11)}, argv...)
-}
+func (d *processes) Close() error { return d.close() }
 
 func (d *processes) Start(ctx context.Context, spec Spec) (Instance, error) {
-	as, err := d.users.take(ctx)
+	return d.launch(ctx, func(as *syscall.Credential) (*command, error) { return d.prepare(spec, as) })
+}
+
+func (d *processes) prepare(spec Spec, as *syscall.Credential) (*command, error) {
+	tmp, err := makeTmp(as)
 	if err != nil {
 		return nil, err
 	}
-	p := &processInstance{users: d.users, as: as, done: make(chan struct{})}
-	if err := p.start(spec); err != nil {
-		d.users.giveBack(as)
-		return nil, err
-	}
-	return p, nil
+	l := d.perProcess(spec.Limits, as)
+	return &command{
+		argv: gated(l, becomeProgram, spec.Argv), env: append(homeIn(tmp), spec.Env...), dir: tmp,
+		attributes: processAttributes(as), limits: spec.Limits, watch: watchGroup(as, tmp),
+		cleanup: func() error { return removeAll(tmp) },
+	}, nil
 }
 
-type processInstance struct {
-	*pipes
-	users *users
-	as    *syscall.Credential
-	tmp   string
-	cmd   *exec.Cmd
-	done  chan struct{}
-	exit  Exit
-	close sync.Once
+// homeIn comes first in the environment, so that a program cannot be told of another home by mistake.
+func homeIn(tmp string) []string { return []string{"HOME=" + tmp, "TMPDIR=" + tmp} }
+
+// makeTmp makes a folder on the host for one instance, as its only folder to write to.
+func makeTmp(as *syscall.Credential) (string, error) {
+	tmp, err := os.MkdirTemp("", "voltrun-tmp-")
+	if err != nil || as == nil {
+		return tmp, err
+	}
+	if err := os.Chown(tmp, int(as.Uid), int(as.Gid)); err != nil {
+		return "", errors.Join(err, os.Remove(tmp))
+	}
+	return tmp, nil
 }
 
-func (p *processInstance) start(spec Spec) (err error) {
-	if p.tmp, err = os.MkdirTemp("", "voltrun-tmp-"); err != nil {
-		return err
-	}
-	if p.as != nil {
-		err = os.Chown(p.tmp, int(p.as.Uid), int(p.as.Gid))
-	}
-	if err == nil {
-		p.pipes, err = newPipes()
-	}
-	if err != nil {
-		_ = os.RemoveAll(p.tmp)
-		return err
-	}
-	defer p.closeTheirs()
-	argv := gated(spec.Limits, spec.Argv)
-	p.cmd = exec.Command(argv[0], argv[1:]...)
-	p.cmd.Dir, p.cmd.Env = p.tmp, append(spec.Env, "HOME="+p.tmp, "TMPDIR="+p.tmp)
-	p.cmd.Stdout, p.cmd.Stderr, p.cmd.ExtraFiles = p.theirs[2], p.theirs[3], p.theirs[:2]
-	p.cmd.SysProcAttr = processAttributes(p.as)
-	if err := spawn(p.cmd); err != nil {
-		p.pipes.close()
-		_ = os.RemoveAll(p.tmp)
-		return err
-	}
-	go p.reap()
-	return nil
+// groupTree is a process with its group, and whatever else runs as its user or, where it has none of its own, carries its
+// environment.
+type groupTree struct {
+	cmd    *exec.Cmd
+	as     *syscall.Credential
+	marker string
 }
 
-// reap waits for the process and takes its process group with it.
-func (p *processInstance) reap() {
-	waitGroup(p.cmd)
-	status, _ := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	p.exit = Exit{Code: status.ExitStatus(), Usage: Usage{CPU: p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()}}
-	if status.Signaled() {
-		p.exit.Signal, p.exit.Code = int(status.Signal()), 128+int(status.Signal())
-	}
-	close(p.done)
+func watchGroup(as *syscall.Credential, tmp string) func(*exec.Cmd) (tree, error) {
+	return func(cmd *exec.Cmd) (tree, error) { return &groupTree{cmd: cmd, as: as, marker: "TMPDIR=" + tmp}, nil }
 }
 
-func (p *processInstance) Freeze(bool) error { return nil }
-func (p *processInstance) ResetPeak()        {}
+func (t *groupTree) program() int { return t.cmd.Process.Pid }
+func (t *groupTree) kill()        { _ = syscall.Kill(-t.cmd.Process.Pid, syscall.SIGKILL) }
+func (t *groupTree) await()       { waitGroup(t.cmd) }
+func (t *groupTree) close() error { return endStrays(t.as, t.marker) }
 
-func (p *processInstance) Usage() Usage {
-	peak := peakMemory(p.cmd.Process.Pid)
-	return Usage{MemoryBytes: peak, PeakBytes: peak}
-}
-
-// Processes counts nothing here: what left the process group cannot be found without looking at the whole host.
-func (p *processInstance) Processes() (int, error) { return 0, nil }
-
-func (p *processInstance) Kill() {
-	select {
-	case <-p.done:
-	default:
-		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-	}
-}
-
-func (p *processInstance) Done() <-chan struct{} { return p.done }
-
-func (p *processInstance) Exit() Exit {
-	<-p.done
-	return p.exit
-}
-
-func (p *processInstance) Close() (err error) {
-	p.close.Do(func() {
-		p.Kill()
-		<-p.done
-		p.pipes.close()
-		if err = endStrays(p.as, "TMPDIR="+p.tmp); err == nil {
-			p.users.giveBack(p.as)
-		}
-		err = errors.Join(err, removeAll(p.tmp))
-	})
-	return err
-}
+// processes counts what descends from the program. What has left its parents is not found without looking at the whole host.
+func (t *groupTree) processes() (int, error) { return descendants(t.cmd.Process.Pid) }
 
 // removeAll deletes a folder, also what was made unreadable in it.
 func removeAll(folder string) error {

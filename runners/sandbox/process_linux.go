@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,14 +20,31 @@ func processAttributes(as *syscall.Credential) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Credential: as, Pdeathsig: syscall.SIGKILL}
 }
 
-// waitGroup waits for a process and kills what is left of its group before it reaps it: until then nobody else can have
-// got the group's id.
+// keepInherited keeps from our children what this server's own parent had left open: Go opens nothing that they could get.
+func keepInherited() {
+	if unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	open, _ := names("/proc/self/fd") // a kernel before 5.11
+	for _, name := range open {
+		if fd, err := strconv.Atoi(name); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+}
+
+// waitGroup waits until a process is over and kills what is left of its group before anybody reaps it: until then nobody
+// else can have got the group's id.
 func waitGroup(cmd *exec.Cmd) {
 	pid := cmd.Process.Pid
-	for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	if handle, err := openPid(pid); err == nil {
+		awaitPid(handle)
+		_ = handle.Close()
+	} else { // an old kernel
+		for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+		}
 	}
 	_ = syscall.Kill(-pid, syscall.SIGKILL)
-	_ = cmd.Wait()
 }
 
 // peakMemory returns the most memory that a process ever had in RAM, in bytes; 0 when it is over already.

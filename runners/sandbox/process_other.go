@@ -20,6 +20,10 @@ func waitGroup(cmd *exec.Cmd) {
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 }
 
+func keepInherited() {}
+
+func descendants(int) (int, error) { return 0, nil }
+
 func peakMemory(int) int64 { return 0 }
 
 func exitMemory(state *os.ProcessState) int64 { return state.SysUsage().(*syscall.Rusage).Maxrss } // bytes on macOS

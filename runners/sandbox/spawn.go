@@ -9,6 +9,7 @@ import (
 // spawner is the one thread that starts processes. The kernel kills a process with Pdeathsig when the *thread* that
 // started it ends, and the Go runtime ends threads as it likes: so this one never does.
 var spawner = sync.OnceValue(func() chan<- func() {
+	keepInherited()
 	starts := make(chan func())
 	go func() {
 		runtime.LockOSThread()

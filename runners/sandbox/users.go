@@ -58,6 +58,15 @@ func newUsers(register string, first, count int) (*users, error) {
 	return u, nil
 }
 
+// userNumbers lists the users that functions run as.
+func userNumbers() []int {
+	numbers := make([]int, userCount)
+	for i := range numbers {
+		numbers[i] = firstUser + i
+	}
+	return numbers
+}
+
 // close lets other servers have what is not given back yet, which must not run any more.
 func (u *users) close() {
 	if u.register != nil {

@@ -1,9 +1,10 @@
-"""Runs one handler for VoltRun: reads the request from descriptor 3 and writes one answer to descriptor 4. The answer is
-two lines, "<token> <kind>" and a JSON body; see answer.go. What the handler prints is numbered; see printed.go.
+"""Runs the invocations of one function for VoltRun, one after the other: reads frames from descriptor 3 and writes frames
+to descriptor 4; see frame.go. Between invocations it waits in a blocking read.
 
 Imports that only some runs need (inspect, asyncio, traceback) are made where they are needed: they take longer than
 everything else here.
 """
+import _signal
 import _thread
 import io
 import json
@@ -11,19 +12,24 @@ import os
 import sys
 import types
 
-REQUEST, ANSWER, STDOUT, STDERR = 3, 4, 5, 6
-MAX_PRINT = 4000  # with its head, it fits into what a pipe takes in one piece
+REQUEST, ANSWER = 3, 4
+HEAD = 21  # four bytes of length, one of kind, sixteen of token
+PIECE = 4000  # of a print: with its head, it fits into what a pipe takes in one piece
+MAX_TEXT = 1 << 16  # characters of an error, at most
 VARARGS = 0x04  # inspect.CO_VARARGS
 
-_dumps, _read, _write, _exit = json.dumps, os.read, os.write, os._exit
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encode_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+_loads, _read, _write, _exit = json.loads, os.read, os.write, os._exit
+_threads, _timer = _thread._count, _signal.getitimer
 
 # The stacks of threads count as memory as soon as they are there, 8 MB each if nothing is said. 1 MB holds as many calls
 # as Python's own limit on recursion allows.
 _thread.stack_size(1 << 20)
 
-printed = 0  # how many pieces
-printing = _thread.RLock()  # not a plain lock, because the handler of a signal may print too
-forked = False  # by the handler: what such a process prints has no order with others, and it does not answer
+token = b""  # of the invocation that runs; what is printed while none does is nobody's
+writing = _thread.RLock()  # not a plain lock, because the handler of a signal may print too
+forked = False  # by the handler: such a process does not answer, and prints to the descriptors itself
 
 # Given back when the handler has used up all memory, so that there is some to answer with. It is never touched, so it
 # takes address space but no RAM.
@@ -39,12 +45,12 @@ class OutputInvalid(Exception):
 
 
 class Printed(io.BufferedIOBase):
-    """What sys.stdout or sys.stderr writes to: at once, and numbered in the order of both. In all other respects it is
-    the descriptor, which a child process that is given it gets."""
+    """What sys.stdout or sys.stderr writes to: at once, and in the order of both. In all other respects it is the
+    descriptor, which a child process that is given it gets."""
 
-    def __init__(self, token, name, descriptor, pipe):
+    def __init__(self, name, descriptor, kind):
         self.name, self.mode = name, "wb"
-        self._token, self._descriptor, self._pipe = token.encode(), descriptor, pipe
+        self._descriptor, self._kind = descriptor, kind
 
     def writable(self):
         return True
@@ -57,29 +63,35 @@ class Printed(io.BufferedIOBase):
             raise ValueError("I/O operation on closed file.")
         if type(data) is not bytes:
             data = memoryview(data).tobytes()
-        if len(data) <= MAX_PRINT:
-            self._print(data)
-        else:
-            for start in range(0, len(data), MAX_PRINT):
-                self._print(data[start : start + MAX_PRINT])
+        for start in range(0, len(data), PIECE):
+            self._print(data[start : start + PIECE])
         return len(data)
 
     def _print(self, piece):
-        global printed
         if forked:
-            write_whole(self._pipe, piece)
+            write_whole(self._descriptor, piece)
             return
-        with printing:
-            write_whole(self._pipe, b"\0%b %d %d\n%b" % (self._token, printed, len(piece), piece))
-            printed += 1
+        with writing:
+            if token:
+                write_frame(self._kind, piece)
 
 
-def write_whole(pipe, data):
-    """Writes in one piece: a pipe takes it whole or not at all, and does not mix it with what others write."""
+def write_frame(kind, payload):
+    write_whole(ANSWER, b"%b%b%b%b" % ((HEAD - 4 + len(payload)).to_bytes(4, "big"), kind, token, payload))
+
+
+def write_whole(descriptor, data):
+    written = patiently(_write, descriptor, data)
+    while written < len(data):
+        written += patiently(_write, descriptor, data[written : written + (1 << 16)])
+
+
+def patiently(act, *arguments):
+    """Repeats what would block: somebody made the pipe not block."""
     while True:
         try:
-            return _write(pipe, data)
-        except BlockingIOError:  # a child process made the pipe not block, and it is full
+            return act(*arguments)
+        except BlockingIOError:
             import time
 
             time.sleep(0.001)
@@ -88,11 +100,11 @@ def write_whole(pipe, data):
 class Context:
     """What a handler may want to know of its run, under the names that AWS Lambda gave them."""
 
-    def __init__(self, about):
+    def __init__(self, init, about):
         self.aws_request_id = about["execution_id"]
-        self.function_name = about["function_name"]
-        self.function_version = about["function_version"]
-        self.memory_limit_in_mb = about["memory_mb"]
+        self.function_name = init["function_name"]
+        self.function_version = init["function_version"]
+        self.memory_limit_in_mb = init["memory_mb"]
         self._deadline_ms = about["deadline_ms"]
 
     def get_remaining_time_in_millis(self):
@@ -101,24 +113,90 @@ class Context:
         return max(0, int(self._deadline_ms - time.time() * 1000))
 
 
-def main():
-    request = json.loads(read_line())
-    os.register_at_fork(after_in_child=note_fork)
-    for descriptor in (REQUEST, ANSWER, STDOUT, STDERR):
-        os.set_inheritable(descriptor, False)
-    token = request["token"]
-    sys.stdout = sys.__stdout__ = stream(token, "<stdout>", 1, STDOUT)
-    sys.stderr = sys.__stderr__ = stream(token, "<stderr>", 2, STDERR)
+class Function:
+    """The code, loaded once, and what it left running then."""
 
+    def __init__(self, init):
+        self.init = init
+        self.handler = None
+
+    def call(self, about, event):
+        if self.handler is None:
+            self._load()
+        arguments = [event]
+        if self._takes_context:
+            arguments.append(Context(self.init, about))
+        result = self.handler(*arguments)
+        if hasattr(result, "__await__"):
+            import asyncio
+
+            return asyncio.run(settled(result))
+        return result
+
+    def _load(self):
+        handler = load(self.init)
+        if isinstance(handler, type) and any("__call__" in vars(base) for base in handler.__mro__):
+            handler = handler()  # a class whose objects are the handlers
+        self._takes_context = takes_context(handler)
+        self._threads, self._timer = _threads(), _timer(_signal.ITIMER_REAL)
+        self.handler = handler
+
+    def is_clean(self):
+        """Whether no work of the last invocation goes on: no thread, timer or child process beyond those of loading."""
+        if self.handler is None or _threads() > self._threads:
+            return False
+        if _timer(_signal.ITIMER_REAL) != (0.0, 0.0) == self._timer:
+            return False
+        return not has_child()
+
+
+def has_child():
     try:
-        kind, body = outcome(request)
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    except AttributeError:  # a system without waitid
+        pass
+    return hasattr(os, "waitid")
+
+
+def main():
+    os.register_at_fork(after_in_child=note_fork)
+    for descriptor in (REQUEST, ANSWER):
+        os.set_inheritable(descriptor, False)
+    sys.stdout = sys.__stdout__ = stream("<stdout>", 1, b"1")
+    sys.stderr = sys.__stderr__ = stream("<stderr>", 2, b"2")
+    if "stem" in sys.argv:
+        preheat()
+    write_whole(ANSWER, b"\0\0\0\x11r" + bytes(16))
+    function = None
+    while True:
+        kind, invocation, payload = receive()
+        if kind == b"i":
+            function = Function(_loads(payload))
+        else:
+            serve(function, invocation, payload)
+
+
+def serve(function, invocation, payload):
+    global token
+    head, _, text = payload.partition(b"\n")
+    token = invocation
+    try:
+        kind, body = outcome(function, _loads(head), text)
     except MemoryError:
         spare.clear()
-        kind, body = "memory", b"null"
+        kind, body = b"M", b"null"
     flush(sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
     if forked:
-        _exit(0 if kind == "output" else 1)
-    answer(token, kind, body)
+        _exit(0 if kind == b"O" else 1)
+    clean = kind in b"OE" and function.is_clean()
+    with writing:
+        answered, token = token, b""  # from here on, nothing is printed between the parts of a long answer
+        length = HEAD - 4 + 1 + len(body)
+        write_whole(ANSWER, b"%b%b%b%b%b" % (length.to_bytes(4, "big"), kind, answered, b"+" if clean else b"-", body))
+    while not clean:
+        receive()  # stands still, until VoltRun ends it
 
 
 def note_fork():
@@ -130,45 +208,30 @@ def stream(*about):
     return io.TextIOWrapper(Printed(*about), "utf-8", "backslashreplace", newline="\n", line_buffering=True)
 
 
-def outcome(request):
+def outcome(function, about, text):
     """Runs the handler and returns the kind and the body of the answer. Raises MemoryError at the memory limit."""
     try:
-        return "output", encode(run(request))
+        return b"O", encode(function.call(about, _loads(str(text, "utf-8"))))
     except MemoryError:
         raise
     except SystemExit as stop:
-        return "exit", str(exit_code(stop.code)).encode()
+        return b"X", str(exit_code(stop.code)).encode()
     except (HandlerNotFound, OutputInvalid) as refusal:
-        return "error", error(type(refusal).__name__, str(refusal), "")
+        return b"E", error(type(refusal).__name__, str(refusal), "")
     except BaseException as thrown:
-        return "error", error(type(thrown).__name__, text_of(thrown), user_frames(thrown, request["display"]))
-
-
-def run(request):
-    handler = load(request)
-    arguments = [request["input"]]
-    if isinstance(handler, type) and any("__call__" in vars(base) for base in handler.__mro__):
-        handler = handler()  # a class whose objects are the handlers
-    if takes_context(handler):
-        arguments.append(Context(request["context"]))
-    result = handler(*arguments)
-    if hasattr(result, "__await__"):
-        import asyncio
-
-        return asyncio.run(settled(result))
-    return result
+        return b"E", error(type(thrown).__name__, text_of(thrown), user_frames(thrown, function.init["display"]))
 
 
 async def settled(awaitable):
     return await awaitable
 
 
-def load(request):
-    with open(request["file"], encoding="utf-8-sig") as file:
+def load(init):
+    with open(init["file"], encoding="utf-8-sig") as file:
         source = file.read()
-    display, name = request["display"], request["export"]
+    display, name = init["display"], init["export"]
     module = types.ModuleType(module_name(display))
-    module.__file__ = request["file"]
+    module.__file__ = init["file"]
     sys.modules[module.__name__] = module
     remember_source(display, source)
     exec(compile(source, display, "exec", dont_inherit=True), module.__dict__)
@@ -176,7 +239,7 @@ def load(request):
     handler = getattr(module, name, None)
     if callable(handler):
         return handler
-    raise HandlerNotFound(missing(request["entry_point"], name, handler, module))
+    raise HandlerNotFound(missing(init["entry_point"], name, handler, module))
 
 
 def module_name(display):
@@ -228,17 +291,17 @@ def second_is_context(names, required, variable):
 
 def encode(value):
     try:
-        text = _dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _encode(value)
     except (TypeError, ValueError, RecursionError) as refusal:
         raise OutputInvalid(f"What the handler returned is not a JSON value: {refusal}.") from None
     try:
         return text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can carry
-        return _dumps(value, allow_nan=False, separators=(",", ":")).encode()
+        return _encode_ascii(value).encode()
 
 
 def error(kind, message, stack):
-    return _dumps({"type": kind, "message": message, "stack": stack}).encode()
+    return _encode_ascii({"type": kind, "message": message[:MAX_TEXT], "stack": stack[:MAX_TEXT]}).encode()
 
 
 def text_of(thrown):
@@ -285,22 +348,30 @@ def flush(*streams):
             pass  # closed, or replaced by something that cannot be flushed: nothing is waiting in it
 
 
-def answer(token, kind, body):
-    """Writes the one answer and then stands still: VoltRun reads the peak memory of the living process and kills it."""
-    view = memoryview(b"%s %s\n%s\n" % (token.encode(), kind.encode(), body))
-    while view:
-        view = view[_write(ANSWER, view) :]
-    _read(REQUEST, 1)
-    _exit(0)
+inbox = bytearray()
 
 
-def read_line():
-    chunks = []
+def receive():
+    """Returns the next frame's kind, token and payload."""
     while True:
-        chunk = _read(REQUEST, 1 << 16)
-        chunks.append(chunk)
-        if not chunk or chunk.endswith(b"\n"):
-            return b"".join(chunks)
+        have = len(inbox)
+        end = 4 + int.from_bytes(inbox[:4], "big") if have >= 4 else HEAD
+        if have >= end:
+            frame = bytes(inbox[:end])
+            del inbox[:end]
+            return frame[4:5], frame[5:HEAD], frame[HEAD:]
+        chunk = patiently(_read, REQUEST, max(1 << 16, end - have))
+        if not chunk:
+            _exit(0)
+        inbox.extend(chunk)
+
+
+def preheat():
+    """Does now what the first invocation would wait for."""
+    import linecache, traceback  # noqa: F401
+
+    exec(compile("def handler(event):\n    return event", "index.py", "exec", dont_inherit=True), {})
+    encode(_loads('{"a": [1]}'))
 
 
 main()
