@@ -30,15 +30,22 @@ func followLog(router *message.Router, log *feed.Feed, codec *eventstore.Codec) 
 // requestsAtOnce bounds how many requests are held while they are offered.
 const requestsAtOnce = 1000
 
-// runRequested routes accepted executions that wait to the executor. What it knows of them is in memory, so it follows the
+// runRequested routes accepted executions that wait to the executor, and changes of functions to their processes. What it knows of them is in memory, so it follows the
 // log from before the first one that waits.
-func runRequested(router *message.Router, log *feed.Feed, executor *runners.Executor, recorder *recorder, logger *slog.Logger) {
+func runRequested(router *message.Router, log *feed.Feed, executor *runners.Executor, pool *runners.Pool, recorder *recorder, logger *slog.Logger) {
 	tail := log.Tail("executor")
 	keeper := &backlogKeeper{tail: tail, executor: executor, logger: logger}
 	router.AddConsumerHandler("executor", feed.All, tail, func(msg *message.Message) error {
 		return feed.InRange(msg, func(ctx context.Context, from, to eventstore.Position) error {
 			if err := recorder.offer(ctx, executor, from, to); err != nil {
 				return err
+			}
+			changed, err := recorder.store.Changed(ctx, from, to)
+			if err != nil {
+				return err
+			}
+			for _, function := range changed {
+				pool.Retire(function)
 			}
 			keeper.keep(ctx, to)
 			return nil

@@ -17,6 +17,7 @@ import (
 
 	"github.com/voltrun/voltrun/eventstore/privatepg"
 	"github.com/voltrun/voltrun/runners"
+	"github.com/voltrun/voltrun/runners/sandbox"
 )
 
 // serve runs the server until ctx ends or something stops it, and then ends everything in order.
@@ -96,17 +97,18 @@ func explain(ctx context.Context, c config, err error) error {
 }
 
 // announce says what was started and where to go next, once everything runs.
-func announce(lc fx.Lifecycle, c config, db database, runtimes *runners.Runtimes, _ *http.Server, out io.Writer) {
+func announce(lc fx.Lifecycle, c config, db database, runtimes *runners.Runtimes, driver sandbox.Driver, _ *http.Server, out io.Writer) {
 	lc.Append(fx.StartHook(func() {
 		url := "http://" + c.address()
 		fmt.Fprintf(out, "\nVoltRun %s is ready after %s.\n", version, time.Since(processStart).Round(10*time.Millisecond))
 		fmt.Fprintf(out, "  open       %s\n", url)
 		fmt.Fprintf(out, "  history    %s\n", db.about)
 		fmt.Fprintf(out, "  runtimes   %s\n", strings.Join(runtimes.Available(), ", "))
+		fmt.Fprintf(out, "  isolation  %s\n", describeIsolation(driver.Enforcement()))
 		fmt.Fprintf(out, "  next       make demo\n")
 		fmt.Fprintf(out, "  stop       Ctrl-C\n")
 		if !c.loopbackOnly() {
-			fmt.Fprintf(out, "  WARNING    %s can be reached from the network, and functions are not isolated from each other yet.\n", c.address())
+			fmt.Fprintf(out, "  WARNING    %s can be reached from the network. Put a proxy with TLS before it.\n", c.address())
 		}
 		fmt.Fprintln(out)
 	}))

@@ -34,6 +34,7 @@ type Config struct {
 	Rebuilds    *projections.Rebuilds
 	Accounts    Accounts
 	Executor    Executor // nil: what is accepted waits for another process
+	NoEgress    string   // why functions cannot be given the internet here; empty when they can
 	Health      Health
 	Proof       Proof
 
@@ -63,6 +64,7 @@ type API struct {
 	rebuilds    *projections.Rebuilds
 	accounts    Accounts
 	executor    Executor
+	noEgress    string
 	health      Health
 	proof       Proof
 	retention   domain.Retention
@@ -101,7 +103,7 @@ func New(c Config) (*API, error) {
 	a := &API{
 		handlers: c.Commands, idempotency: c.Idempotency, queries: c.Queries, history: c.History, live: c.Live, rebuilds: c.Rebuilds,
 		health: c.Health, proof: c.Proof, retention: c.Retention, now: c.Now, logger: c.Logger,
-		executor: c.Executor, accounts: c.Accounts, operator: newOperator(c.JWTSecret, c.Now, c.Accounts.First),
+		executor: c.Executor, noEgress: c.NoEgress, accounts: c.Accounts, operator: newOperator(c.JWTSecret, c.Now, c.Accounts.First),
 		tokens: newTokens(c.JWTSecret, c.Now), keyUses: startKeyUses(c.Commands.NoteKeyUse.Handle, c.Now, c.Logger),
 		exports: exports{running: map[uuid.UUID]int{}},
 	}

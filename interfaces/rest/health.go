@@ -19,6 +19,8 @@ type Health struct {
 	Head       func(context.Context) (projections.Position, error) // the log's newest position
 	Keys       func(context.Context) error                         // whether the data of every account can be opened, as far as is known
 	Executions func() ExecutionsHealth
+	Isolation  any        // how functions are kept apart, and what is enforced; nil: not told
+	Processes  func() any // what processes there are for functions; nil: not told
 }
 
 func (h Health) complete() bool {
@@ -40,6 +42,8 @@ type healthBody struct {
 	Runtimes    []string             `json:"runtimes"`
 	Executions  ExecutionsHealth     `json:"executions"`
 	Proof       proofHealth          `json:"proof"`
+	Isolation   any                  `json:"isolation,omitempty"`
+	Processes   any                  `json:"processes,omitempty"`
 }
 
 type storeHealth struct {
@@ -72,7 +76,10 @@ const (
 
 func (a *API) checkHealth(ctx context.Context, r *request) (int, any, error) {
 	body := healthBody{Status: healthOK, Version: a.health.Version, Store: storeHealth{healthOK}, Runtimes: a.health.Runtimes}
-	body.Executions = a.health.Executions()
+	body.Executions, body.Isolation = a.health.Executions(), a.health.Isolation
+	if a.health.Processes != nil {
+		body.Processes = a.health.Processes()
+	}
 	head, err := a.checkStore(ctx)
 	if err != nil {
 		a.logFailure(r.Request, "the health check did not reach the store", err)

@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/voltrun/voltrun/eventstore/proof"
-	"github.com/voltrun/voltrun/interfaces/rest"
 	"github.com/voltrun/voltrun/interfaces/rest/resttest"
 )
 
