@@ -89,6 +89,7 @@ type Executor struct {
 	recorder Recorder
 	runner   Runner
 	config   ExecutorConfig
+	gate     *gate
 
 	stopping   chan struct{} // closed when no new execution is taken any more
 	runs       context.Context
@@ -105,7 +106,6 @@ type Executor struct {
 	active   map[uuid.UUID]activeRun // those of them that run
 	erased   map[uuid.UUID]bool      // accounts of which nothing may run
 	watched  map[uuid.UUID][]chan<- domain.Outcome
-	aging    *time.Timer // set when the queue waits for a run to grow up
 }
 
 // activeRun is what it takes to end a run for its account's sake.
@@ -118,8 +118,8 @@ type activeRun struct {
 func NewExecutor(recorder Recorder, runner Runner, config ExecutorConfig) *Executor {
 	config = config.withDefaults()
 	e := &Executor{
-		recorder: recorder, runner: runner, config: config, stopping: make(chan struct{}),
-		queue:   newQueue(config.Slots, config.PerAccount, 2*runtime.NumCPU()),
+		recorder: recorder, runner: runner, config: config, gate: newGate(2 * runtime.NumCPU()), stopping: make(chan struct{}),
+		queue:   newQueue(config.Slots, config.PerAccount),
 		waiting: map[uuid.UUID]bool{}, claiming: map[uuid.UUID]int64{}, held: map[uuid.UUID]bool{}, active: map[uuid.UUID]activeRun{}, erased: map[uuid.UUID]bool{},
 		watched: map[uuid.UUID][]chan<- domain.Outcome{},
 	}
@@ -191,6 +191,8 @@ func (e *Executor) run(p *Place, attempt *domain.Attempt) {
 	}
 	go func() {
 		invocation := Invocation{ExecutionID: id, Function: attempt.Function, Input: attempt.Execution.Input}
+		pass := e.gate.enter()
+		defer e.gate.leave(pass)
 		r.end <- e.runner.Run(ctx, invocation, func(line domain.ExecutionLogLine) { r.lines <- line })
 	}()
 	outcome := r.report()

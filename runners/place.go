@@ -13,8 +13,6 @@ import (
 type Place struct {
 	executor *Executor
 	lane     *lane
-	began    time.Time
-	young    bool
 	outcome  chan domain.Outcome // capacity 1
 }
 
@@ -50,7 +48,6 @@ func (e *Executor) TryEnter(f domain.Function) (*Place, error) {
 	if err := e.refusal(f.AccountID); err != nil {
 		return nil, err
 	}
-	e.queue.age(time.Now())
 	l := e.queue.laneOf(f.AccountID, f.ID, f.Concurrency)
 	defer e.queue.tidy(l)
 	if l.tenant.waiting > 0 || l.limit > 0 && l.running >= l.limit || !e.queue.admits(l.tenant) {
@@ -157,7 +154,7 @@ func (e *Executor) await(l *lane, w Waiting) {
 
 // begin takes a place for a lane. e.mu is locked.
 func (e *Executor) begin(l *lane) *Place {
-	p := e.queue.begin(l, time.Now())
+	p := e.queue.begin(l)
 	p.executor, p.outcome = e, make(chan domain.Outcome, 1)
 	e.unfinished.Add(1)
 	return p
@@ -168,7 +165,7 @@ func (e *Executor) dispatch() {
 	if e.stopped() {
 		return
 	}
-	for t := e.queue.next(time.Now()); t != nil; t = e.queue.next(time.Now()) {
+	for t := e.queue.next(); t != nil; t = e.queue.next() {
 		p := e.begin(t.lane)
 		e.refill(t.lane)
 		if t.granted != nil {
@@ -181,21 +178,6 @@ func (e *Executor) dispatch() {
 		e.held[t.accepted.ExecutionID] = true
 		go e.start(p, *t.accepted)
 	}
-	e.dispatchLater()
-}
-
-// dispatchLater comes back when the queue waits for a run that is still young.
-func (e *Executor) dispatchLater() {
-	at, wait := e.queue.oldest()
-	if !wait || e.aging != nil {
-		return
-	}
-	e.aging = time.AfterFunc(time.Until(at), func() {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.aging = nil
-		e.dispatch()
-	})
 }
 
 // start claims an accepted execution and runs it.

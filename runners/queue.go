@@ -2,7 +2,6 @@ package runners
 
 import (
 	"slices"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -59,26 +58,19 @@ const (
 	refillBelow = maxTurns / 4
 )
 
-// youth is how long a run counts as one that may be over at once. Short runs share a few warm processes in turn, which is
-// faster than many at once; what runs for longer waits for something else most of the time, and makes room for others.
-const youth = 10 * time.Millisecond
-
 // queue decides whose turn it is: accounts take turns, and within an account its functions, whatever their backlogs are.
 // It is the executor's, under its lock.
 type queue struct {
 	slots   int // how many may run at once
 	spare   int // of them, for accounts of which nothing runs
 	each    int // how many of one account may run at once
-	eager   int // how many of those that run may be young
 	tenants map[uuid.UUID]*tenant
 	listed  []*tenant // those with a ready lane, in the order of their turns
 	running int
-	young   []*Place // oldest first; some of them are over
-	youths  int      // those of them that are not
 }
 
-func newQueue(slots, each, eager int) *queue {
-	return &queue{slots: slots, spare: slots / 4, each: min(each, slots), eager: eager, tenants: map[uuid.UUID]*tenant{}}
+func newQueue(slots, each int) *queue {
+	return &queue{slots: slots, spare: slots / 4, each: min(each, slots), tenants: map[uuid.UUID]*tenant{}}
 }
 
 // laneOf returns the lane of a function, and notes its newest limit.
@@ -121,12 +113,11 @@ func (q *queue) list(l *lane) {
 // not wait until a run of somebody else is over.
 func (q *queue) admits(t *tenant) bool {
 	free := q.slots - q.running
-	return q.youths < q.eager && t.running < q.each && (free > q.spare || free > 0 && t.running == 0)
+	return t.running < q.each && (free > q.spare || free > 0 && t.running == 0)
 }
 
 // next takes the one whose turn it is, or nil when nobody may begin now.
-func (q *queue) next(now time.Time) *turn {
-	q.age(now)
+func (q *queue) next() *turn {
 	i := slices.IndexFunc(q.listed, q.admits)
 	if i < 0 {
 		return nil
@@ -144,48 +135,22 @@ func (q *queue) next(now time.Time) *turn {
 }
 
 // begin counts a run.
-func (q *queue) begin(l *lane, now time.Time) *Place {
-	p := &Place{lane: l, began: now, young: true}
+func (q *queue) begin(l *lane) *Place {
+	p := &Place{lane: l}
 	l.running++
 	l.tenant.running++
 	q.running++
-	q.young = append(q.young, p)
-	q.youths++
 	q.list(l)
 	return p
 }
 
 // end stops counting a run.
 func (q *queue) end(p *Place) {
-	q.grown(p)
 	p.lane.running--
 	p.lane.tenant.running--
 	q.running--
 	q.list(p.lane)
 	q.tidy(p.lane)
-}
-
-func (q *queue) grown(p *Place) {
-	if p.young {
-		p.young = false
-		q.youths--
-	}
-}
-
-// age lets runs grow up.
-func (q *queue) age(now time.Time) {
-	for len(q.young) > 0 && (!q.young[0].young || now.Sub(q.young[0].began) >= youth) {
-		q.grown(q.young[0])
-		q.young = q.young[1:]
-	}
-}
-
-// oldest returns when the oldest young run grows up, when that is what somebody waits for.
-func (q *queue) oldest() (time.Time, bool) {
-	if len(q.listed) == 0 || q.youths < q.eager || len(q.young) == 0 {
-		return time.Time{}, false
-	}
-	return q.young[0].began.Add(youth), true
 }
 
 // leave takes out one who does not wait any more.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/domain"
@@ -76,6 +77,8 @@ type API struct {
 	exports     exports
 	handler     http.Handler
 
+	knownKeys *lru.Cache[[32]byte, knownKey] // by their hashes
+
 	// deletedKeys are the ids of the keys that were deleted through this process and may still stand in the read model.
 	deletedKeys sync.Map
 }
@@ -103,8 +106,9 @@ func New(c Config) (*API, error) {
 	a := &API{
 		handlers: c.Commands, idempotency: c.Idempotency, queries: c.Queries, history: c.History, live: c.Live, rebuilds: c.Rebuilds,
 		health: c.Health, proof: c.Proof, retention: c.Retention, now: c.Now, logger: c.Logger,
-		executor: c.Executor, noEgress: c.NoEgress, accounts: c.Accounts, operator: newOperator(c.JWTSecret, c.Now, c.Accounts.First),
-		tokens: newTokens(c.JWTSecret, c.Now), keyUses: startKeyUses(c.Commands.NoteKeyUse.Handle, c.Now, c.Logger),
+		executor: c.Executor, noEgress: c.NoEgress, accounts: c.Accounts, knownKeys: newKnownKeys(),
+		operator: newOperator(c.JWTSecret, c.Now, c.Accounts.First),
+		tokens:   newTokens(c.JWTSecret, c.Now), keyUses: startKeyUses(c.Commands.NoteKeyUse.Handle, c.Now, c.Logger),
 		exports: exports{running: map[uuid.UUID]int{}},
 	}
 	a.handler = a.identify(a.observe(secure(allowOrigins(c.DevOrigins, a.router()))))
