@@ -135,9 +135,9 @@ func (d *oci) discard(bundle string, lent *network.Namespace) error {
 
 // turned lets a runtime that passes on only the standard descriptors pass on the requests and the answers as two of them,
 // and says for the gate that it is passed: the program's own gate cannot. Inside, turnedBack makes 3 and 4 of them again;
-// what the program prints to standard output arrives with its standard error.
+// what the program prints to standard error arrives with its standard output.
 const (
-	turned     = `printf . >&5; exec 5>&- "$@" 0<&3 1>&4 3<&- 4>&-`
+	turned     = `printf . >&5; exec 5>&- "$@" 2>&1 0<&3 1>&4 3<&- 4>&-`
 	turnedBack = `exec 3<&0 4>&1 5>/dev/null </dev/null 1>&2; `
 )
 
