@@ -23,13 +23,14 @@ type ociRuntime struct {
 	passes    bool     // descriptors beyond standard error
 	kernel    bool     // a kernel of its own lies between: what lives inside is not seen from the host
 	ownGroup  bool     // it cannot be kept from making a control group
+	outlives  bool     // the container lives on when the runtime is killed, unless its first process asks to end with it
 	loopback  []string // flags of a program that may reach nothing
 	shared    []string // flags of a program that is in the network in which the runtime runs
 	processes int      // that it adds itself, with threads
 }
 
 var ociRuntimes = map[string]ociRuntime{
-	"crun":  {level: LevelNamespace, flags: []string{"--cgroup-manager=disabled"}, passes: true, processes: 4},
+	"crun":  {level: LevelNamespace, flags: []string{"--cgroup-manager=disabled"}, passes: true, outlives: true, processes: 4},
 	"runc":  {level: LevelNamespace, passes: true, ownGroup: true, processes: 32},
 	"krun":  {level: LevelKernel, flags: []string{"--cgroup-manager=disabled"}, kernel: true, processes: 64},
 	"runsc": {level: LevelKernel, flags: []string{"--ignore-cgroups"}, kernel: true, loopback: []string{"--network=none"}, shared: []string{"--network=host"}, processes: 128},
@@ -144,10 +145,13 @@ const (
 func (d *oci) run(bundle string, lent *network.Namespace) []string {
 	var argv, inNetwork []string
 	flags := []string{"run", "--bundle", bundle, "--pid-file", pidFile(bundle)}
-	if lent != nil {
-		argv, inNetwork = lent.Enter(), d.runtime.shared
-	} else {
+	if lent == nil {
 		inNetwork = d.runtime.loopback
+	} else {
+		argv, inNetwork = lent.Enter(), d.runtime.shared
+		if os.Geteuid() != 0 && !d.runtime.kernel { // runc wants to own the mounts when it is root of a user namespace
+			argv = append(argv, "unshare", "--mount", "--")
+		}
 	}
 	if d.runtime.passes {
 		flags = append(flags, "--preserve-fds", "3")

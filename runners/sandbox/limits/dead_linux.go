@@ -59,9 +59,10 @@ func removeDead(mounts []string) {
 				return nil
 			}
 			if lock, err := lockFolder(path); err == nil {
-				if err := errors.Join(endAll(path), cgroups.RemovePath(path)); err == nil {
+				err := errors.Join(endAll(path), cgroups.RemovePath(path))
+				if err == nil {
 					removed++
-				} else {
+				} else if !errors.Is(err, os.ErrPermission) { // else it is another user's
 					slog.Warn("A control group of a server that is dead cannot be removed", "group", path, "error", err)
 				}
 				_ = lock.Close()
