@@ -81,7 +81,7 @@ func (d *oci) configuration(bundle string, spec Spec, as *syscall.Credential) *s
 
 // first is the container's first process.
 func (d *oci) first(spec Spec) []string {
-	argv := gated(d.perProcess(spec.Limits), watchProgram, spec.Argv)
+	argv := gated(d.perTask(spec.Limits), watchProgram, spec.Argv)
 	if !d.runtime.passes {
 		argv[2] = turnedBack + argv[2]
 	}

@@ -21,10 +21,11 @@ type bubblewrap struct {
 	system *system
 	bwrap  string
 	filter []byte
+	egress *egress
 }
 
 // newBubblewrap returns the driver "bwrap". That it can be made does not mean that it works here.
-func newBubblewrap() (Driver, error) {
+func newBubblewrap(ctx context.Context, o Options) (Driver, error) {
 	bwrap, err := exec.LookPath("bwrap")
 	if err != nil {
 		return nil, errors.New("bwrap is not installed (package bubblewrap)")
@@ -41,35 +42,44 @@ func newBubblewrap() (Driver, error) {
 	if err != nil {
 		return nil, errors.Join(err, system.close())
 	}
-	return &bubblewrap{host: host, system: system, bwrap: bwrap, filter: filter}, nil
+	return &bubblewrap{host: host, system: system, bwrap: bwrap, filter: filter, egress: openEgress(ctx, host.users, o.Refused)}, nil
 }
 
-func (d *bubblewrap) Name() string             { return "bwrap" }
-func (d *bubblewrap) OwnPaths() bool           { return true }
-func (d *bubblewrap) Enforcement() Enforcement { return d.enforcement(namespaceEnforcement(d.Name())) }
-func (d *bubblewrap) Close() error             { return errors.Join(d.close(), d.system.close()) }
+func (d *bubblewrap) Name() string   { return "bwrap" }
+func (d *bubblewrap) OwnPaths() bool { return true }
+
+func (d *bubblewrap) Enforcement() Enforcement {
+	return d.egress.enforcement(d.enforcement(namespaceEnforcement(d.Name())))
+}
+
+func (d *bubblewrap) Close() error {
+	d.egress.close()
+	return errors.Join(d.close(), d.system.close())
+}
 
 func (d *bubblewrap) Start(ctx context.Context, spec Spec) (Instance, error) {
-	if spec.Egress {
-		return nil, errNoEgress
-	}
-	return d.launch(ctx, func(as *syscall.Credential) (*command, error) { return d.prepare(spec, as) })
+	return d.launch(ctx, func(as *syscall.Credential) (*command, error) { return d.prepare(ctx, spec, as) })
 }
 
 // prepare hands the arguments over in a file: they name folders of the host, and bwrap stays visible in the sandbox as
 // its first process, with its arguments.
-func (d *bubblewrap) prepare(spec Spec, as *syscall.Credential) (*command, error) {
+func (d *bubblewrap) prepare(ctx context.Context, spec Spec, as *syscall.Credential) (*command, error) {
 	c := &command{
 		argv: []string{d.bwrap, "--args", "6", "--"}, dir: "/", limits: spec.Limits, launchers: 2, watch: watchChild,
 		attributes: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 	}
-	c.argv = append(append(c.argv, drop(as)...), gated(d.perProcess(spec.Limits), becomeProgram, spec.Argv)...)
+	c.argv = append(append(c.argv, drop(as)...), gated(d.perTask(spec.Limits), becomeProgram, spec.Argv)...)
 	for _, content := range [][]byte{[]byte(strings.Join(d.arguments(spec, as), "\x00") + "\x00"), d.filter} {
 		file, err := memoryFile("voltrun-sandbox", content)
 		if err != nil {
 			return nil, errors.Join(err, c.clean())
 		}
 		c.extra = append(c.extra, file)
+	}
+	if spec.Egress {
+		if err := d.egress.lend(ctx, c); err != nil {
+			return nil, errors.Join(err, c.clean())
+		}
 	}
 	return c, nil
 }
@@ -87,12 +97,15 @@ func drop(as *syscall.Credential) []string {
 
 func (d *bubblewrap) arguments(spec Spec, as *syscall.Credential) []string {
 	args := []string{"--die-with-parent", "--new-session", "--cap-drop", "ALL", "--seccomp", "7", "--hostname", "function"}
+	args = append(args, "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try")
+	if !spec.Egress {
+		args = append(args, "--unshare-net")
+	}
 	if as == nil {
 		id := strconv.Itoa(sandboxUser)
-		args = append(args, "--unshare-all", "--uid", id, "--gid", id)
+		args = append(args, "--unshare-user", "--uid", id, "--gid", id)
 	} else {
-		args = append(args, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
-			"--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP")
+		args = append(args, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP")
 	}
 	args = append(append(args, d.system.arguments()...),
 		"--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", strconv.Itoa(shmBytes), "--tmpfs", "/dev/shm", "--remount-ro", "/dev",

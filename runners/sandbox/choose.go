@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -15,18 +16,24 @@ const Auto = "auto"
 // probeTimeout bounds the probe of one driver. A working one needs some milliseconds.
 const probeTimeout = 20 * time.Second
 
+// Options are what drivers need to be told.
+type Options struct {
+	OCIRuntime string         // which the driver "oci" uses: crun, runc, runsc or krun, or the path of one; "" is crun
+	Refused    []netip.Prefix // what egress must not reach, beside this host, its networks, private and metadata addresses
+}
+
 // Choose returns a driver that keeps a program in its sandbox on this host: it starts one that tries to get out. The wish
 // is a driver's name, or Auto for the first that works, the strongest before the weaker ones; Enforcement says why not a
 // stronger one. Plain processes are no sandbox: they are had by their name only, and without a probe.
-func Choose(ctx context.Context, wish string) (Driver, error) {
+func Choose(ctx context.Context, wish string, o Options) (Driver, error) {
 	if wish == Auto {
-		return firstThatHolds(ctx)
+		return firstThatHolds(ctx, o)
 	}
 	for _, candidate := range candidates() {
 		if candidate.name != wish {
 			continue
 		}
-		d, err := candidate.open()
+		d, err := candidate.open(ctx, o)
 		if err == nil && candidate.name != processName {
 			err = probeOrClose(ctx, d)
 		}
@@ -49,17 +56,17 @@ func Names() []string {
 
 type candidate struct {
 	name     string
-	open     func() (Driver, error)
+	open     func(context.Context, Options) (Driver, error)
 	byChance bool // auto may take it
 }
 
-func firstThatHolds(ctx context.Context) (Driver, error) {
+func firstThatHolds(ctx context.Context, o Options) (Driver, error) {
 	var refused []string
 	for _, candidate := range candidates() {
 		if !candidate.byChance {
 			continue
 		}
-		d, err := candidate.open()
+		d, err := candidate.open(ctx, o)
 		if err == nil {
 			err = probeOrClose(ctx, d)
 		}

@@ -9,7 +9,7 @@ import (
 
 // candidates has nothing that isolates: every way to do it is Linux's.
 func candidates() []candidate {
-	return []candidate{{name: processName, open: NewProcesses}}
+	return []candidate{{name: processName, open: openProcesses}}
 }
 
 func probe(context.Context, Driver) error {

@@ -11,7 +11,7 @@ import (
 
 func choose(t *testing.T, wish string) Driver {
 	t.Helper()
-	d, err := Choose(t.Context(), wish)
+	d, err := Choose(t.Context(), wish, Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.Close()) })
 	return d
@@ -40,15 +40,15 @@ func TestPlainProcessesAreTakenOnlyByName(t *testing.T) {
 	require.Equal(t, LevelNone, e.Level)
 	require.NotEmpty(t, e.Notes)
 	for _, c := range candidates() {
-		require.Equal(t, c.name != processName, c.byChance, c.name)
+		require.False(t, c.name == processName && c.byChance)
 	}
 }
 
 func TestAnUnknownIsolationIsRefusedWithWhatThereIs(t *testing.T) {
 	t.Parallel()
-	_, err := Choose(t.Context(), "jail")
+	_, err := Choose(t.Context(), "jail", Options{})
 	require.ErrorContains(t, err, `"jail"`)
-	require.ErrorContains(t, err, "auto, bwrap, native, landlock, process")
+	require.ErrorContains(t, err, "auto, bwrap, native, landlock, oci, process")
 }
 
 // leaky is a driver that claims more than it keeps.
@@ -73,14 +73,14 @@ func TestAProbeFindsWhatADriverLetsThrough(t *testing.T) {
 
 func TestADriverThatCannotStartAProgramIsSaidToBeThat(t *testing.T) {
 	t.Parallel()
-	d := openDriver(t, newBubblewrap).(*bubblewrap)
+	d := openDriver(t, driversUnderTest["bwrap"]).(*bubblewrap)
 	d.bwrap = "/bin/false"
 	require.ErrorContains(t, probe(t.Context(), d), "the sandbox did not start")
 }
 
 func TestAutoSaysWhyNotAStrongerOne(t *testing.T) {
 	t.Parallel()
-	d := &chosen{Driver: openDriver(t, newNative), refused: []string{"bwrap was not taken: bwrap is not installed (package bubblewrap)."}}
+	d := &chosen{Driver: openDriver(t, driversUnderTest["native"]), refused: []string{"bwrap was not taken: bwrap is not installed (package bubblewrap)."}}
 	require.Equal(t, d.refused[0], d.Enforcement().Notes[0])
 }
 
@@ -88,6 +88,6 @@ func TestAProbeEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := Choose(ctx, Auto)
+	_, err := Choose(ctx, Auto, Options{})
 	require.ErrorIs(t, err, context.Canceled)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os/exec"
 	"syscall"
 
 	"github.com/voltrun/voltrun/runners/sandbox/limits"
@@ -49,6 +50,28 @@ func (e *egress) open(ctx context.Context) (*network.Namespace, error) {
 		return nil, fmt.Errorf("give a function the internet: %w", err)
 	}
 	return namespace, nil
+}
+
+// networkProcesses are those that slirp4netns has.
+const networkProcesses = 2
+
+// lend lets a command run in a network from which the internet is reached, which ends with it.
+func (e *egress) lend(ctx context.Context, c *command) error {
+	lent, err := e.open(ctx)
+	if err != nil {
+		return err
+	}
+	c.argv = append(lent.Enter(), c.argv...)
+	c.launchers += networkProcesses
+	c.cleanup = lent.Close
+	watch := c.watch
+	c.watch = func(cmd *exec.Cmd) (tree, error) {
+		if err := bindTo(c.group, lent); err != nil {
+			return nil, err
+		}
+		return watch(cmd)
+	}
+	return nil
 }
 
 // bindTo lets who speaks for a program count as part of it.

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"os"
 	"os/exec"
 	"slices"
 	"syscall"
@@ -37,8 +38,9 @@ func (h *host) group(l Limits, launchers int) (*limits.Group, error) {
 	return h.groups.New(limits.Bounds{MemoryMB: l.MemoryMB, Processes: l.Processes, CPUs: l.CPUs})
 }
 
-// perProcess is what the gate has to limit, since nothing limits it for the tree.
-func (h *host) perProcess(l Limits) Limits {
+// perTask is what the gate has to limit, since nothing limits it for the tree. The number of processes is that of a user in
+// its namespace.
+func (h *host) perTask(l Limits) Limits {
 	hard := h.groups.Hard()
 	if slices.Contains(hard, "memory") {
 		l.MemoryMB = 0
@@ -47,6 +49,24 @@ func (h *host) perProcess(l Limits) Limits {
 		l.Processes = 0
 	}
 	return l
+}
+
+// perProcess is perTask for a program that shares the host's user namespace. As the server's own user, it would have to
+// share the number of processes with all that this user runs.
+func (h *host) perProcess(l Limits, as *syscall.Credential) Limits {
+	l = h.perTask(l)
+	if as == nil {
+		l.Processes = 0
+	}
+	return l
+}
+
+// ofOwnUser says how the number of processes is kept by users alone.
+func ofOwnUser() Strength {
+	if os.Geteuid() != 0 {
+		return Not
+	}
+	return Soft
 }
 
 // enforcement adds what the host's control groups do to what a driver enforces without them.

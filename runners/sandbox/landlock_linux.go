@@ -27,7 +27,7 @@ const (
 )
 
 // newLandlock returns the driver "landlock". That it can be made does not mean that it works here.
-func newLandlock() (Driver, error) {
+func newLandlock(context.Context, Options) (Driver, error) {
 	need := landlockMoves
 	if os.Geteuid() != 0 {
 		need = landlockSignals
@@ -53,7 +53,7 @@ func (d *landlocked) Close() error   { return d.close() }
 func (d *landlocked) Enforcement() Enforcement {
 	return d.enforcement(Enforcement{
 		Driver: d.Name(), Level: LevelFiltered,
-		Limits:  map[string]Strength{"memory": Soft, "tmp": Not, "processes": Soft, "open_files": Hard, "file_size": Hard, "cpu": Not},
+		Limits:  map[string]Strength{"memory": Soft, "tmp": Not, "processes": ofOwnUser(), "open_files": Hard, "file_size": Hard, "cpu": Not},
 		Network: map[string]Strength{"none": Hard, "egress": Not},
 		Notes:   []string{"Functions can open no socket, not even to themselves, and what they write to /tmp is not bounded."},
 	})
@@ -61,7 +61,7 @@ func (d *landlocked) Enforcement() Enforcement {
 
 func (d *landlocked) Start(ctx context.Context, spec Spec) (Instance, error) {
 	if spec.Egress {
-		return nil, errNoEgress
+		return nil, errors.New("the driver landlock cannot give functions the internet without this host's network")
 	}
 	for _, m := range spec.Mounts {
 		if m.Source != m.Target {
@@ -76,7 +76,7 @@ func (d *landlocked) prepare(spec Spec, as *syscall.Credential) (*command, error
 	if err != nil {
 		return nil, err
 	}
-	l := d.perProcess(spec.Limits)
+	l := d.perProcess(spec.Limits, as)
 	plan := &shimPlan{
 		Landlock: &landlockPlan{Tmp: tmp}, Filter: d.filter, Dir: tmp,
 		Argv: gated(l, becomeProgram, spec.Argv), Env: append(homeIn(tmp), spec.Env...),

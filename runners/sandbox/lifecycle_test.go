@@ -225,6 +225,9 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(serverVariable); name != "" {
 		serveOne(name)
 	}
+	if addresses := os.Getenv(dialVariable); addresses != "" {
+		dialAll(addresses)
+	}
 	os.Exit(m.Run())
 }
 

@@ -1,9 +1,5 @@
 package sandbox
 
-import "errors"
-
-var errNoEgress = errors.New("functions cannot be given the internet on this host without this host's network")
-
 // namespaceEnforcement is what a driver with namespaces of its own enforces.
 func namespaceEnforcement(driver string) Enforcement {
 	return Enforcement{

@@ -18,10 +18,20 @@ type native struct {
 	system *system
 	root   string
 	filter []byte
+	egress *egress
+}
+
+// openEgressAsRoot is for a driver that can only enter another's network when the server is root: else that network belongs
+// to a user namespace, and the driver makes one of its own before it gets there.
+func openEgressAsRoot(ctx context.Context, users *users, o Options) *egress {
+	if os.Geteuid() != 0 {
+		return &egress{why: errors.New("the driver native can do that only as root, bwrap can always")}
+	}
+	return openEgress(ctx, users, o.Refused)
 }
 
 // newNative returns the driver "native". That it can be made does not mean that it works here.
-func newNative() (Driver, error) {
+func newNative(ctx context.Context, o Options) (Driver, error) {
 	filter, err := filterWithSockets()
 	if err != nil {
 		return nil, err
@@ -38,28 +48,33 @@ func newNative() (Driver, error) {
 	if err != nil {
 		return nil, errors.Join(err, system.close())
 	}
-	return &native{host: host, system: system, root: root, filter: filter}, nil
+	return &native{host: host, system: system, root: root, filter: filter, egress: openEgressAsRoot(ctx, host.users, o)}, nil
 }
 
-func (d *native) Name() string             { return "native" }
-func (d *native) OwnPaths() bool           { return true }
-func (d *native) Enforcement() Enforcement { return d.enforcement(namespaceEnforcement(d.Name())) }
-func (d *native) Close() error             { return errors.Join(d.close(), d.system.close()) }
+func (d *native) Name() string   { return "native" }
+func (d *native) OwnPaths() bool { return true }
+
+func (d *native) Enforcement() Enforcement {
+	return d.egress.enforcement(d.enforcement(namespaceEnforcement(d.Name())))
+}
+
+func (d *native) Close() error {
+	d.egress.close()
+	return errors.Join(d.close(), d.system.close())
+}
 
 func (d *native) Start(ctx context.Context, spec Spec) (Instance, error) {
-	if spec.Egress {
-		return nil, errNoEgress
-	}
-	return d.launch(ctx, func(as *syscall.Credential) (*command, error) { return d.prepare(spec, as) })
+	return d.launch(ctx, func(as *syscall.Credential) (*command, error) { return d.prepare(ctx, spec, as) })
 }
 
-func (d *native) prepare(spec Spec, as *syscall.Credential) (*command, error) {
+func (d *native) prepare(ctx context.Context, spec Spec, as *syscall.Credential) (*command, error) {
 	plan := &shimPlan{
 		Root: &rootPlan{
-			On: d.root, Mounts: slices.Concat(d.system.mounts, spec.Mounts), Links: d.system.links, TmpBytes: int64(spec.Limits.TmpMB) << 20,
+			OwnNetwork: !spec.Egress,
+			On:         d.root, Mounts: slices.Concat(d.system.mounts, spec.Mounts), Links: d.system.links, TmpBytes: int64(spec.Limits.TmpMB) << 20,
 		},
 		Filter: d.filter, Dir: "/tmp",
-		Argv: gated(d.perProcess(spec.Limits), watchProgram, spec.Argv), Env: append(homeIn("/tmp"), spec.Env...),
+		Argv: gated(d.perTask(spec.Limits), watchProgram, spec.Argv), Env: append(homeIn("/tmp"), spec.Env...),
 	}
 	if as != nil {
 		plan.Switch, plan.UID, plan.GID = true, int(as.Uid), int(as.Gid)
@@ -69,6 +84,13 @@ func (d *native) prepare(spec Spec, as *syscall.Credential) (*command, error) {
 		return nil, err
 	}
 	c.attributes, c.limits, c.launchers, c.watch = namespaceAttributes(as), spec.Limits, 1, watchItself
+	if spec.Egress {
+		c.attributes.Cloneflags &^= unix.CLONE_NEWNET
+		err = d.egress.lend(ctx, c)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.clean())
+	}
 	return c, nil
 }
 

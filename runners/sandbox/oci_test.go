@@ -63,6 +63,22 @@ func TestEveryRuntimeThatDebianHasIsTested(t *testing.T) {
 	}
 }
 
+func TestNoOCIRuntimeLetsAProberOut(t *testing.T) {
+	t.Parallel()
+	for _, runtime := range []string{"crun", "runc", "runsc"} {
+		t.Run(runtime, func(t *testing.T) {
+			t.Parallel()
+			path := runtimeHere(runtime)
+			if path == "" {
+				t.Skipf("%s is not installed, or cannot run on this host", runtime)
+			}
+			d, err := Choose(t.Context(), "oci", Options{OCIRuntime: path})
+			require.NoError(t, err)
+			require.NoError(t, d.Close())
+		})
+	}
+}
+
 // openGVisor opens the driver with runsc.
 func openGVisor(t *testing.T) Driver {
 	t.Helper()

@@ -22,7 +22,8 @@ func candidates() []candidate {
 		{"bwrap", newBubblewrap, true},
 		{"native", newNative, true},
 		{"landlock", newLandlock, true},
-		{processName, NewProcesses, false},
+		{"oci", openOCI, false},
+		{processName, openProcesses, false},
 	}
 }
 

@@ -26,13 +26,15 @@ func NewProcesses() (Driver, error) {
 	return &processes{host}, nil
 }
 
+func openProcesses(context.Context, Options) (Driver, error) { return NewProcesses() }
+
 func (d *processes) Name() string   { return processName }
 func (d *processes) OwnPaths() bool { return false }
 
 func (d *processes) Enforcement() Enforcement {
 	return d.enforcement(Enforcement{
 		Driver: d.Name(), Level: LevelNone,
-		Limits:  map[string]Strength{"memory": Soft, "tmp": Not, "processes": Not, "open_files": Hard, "file_size": Hard, "cpu": Not},
+		Limits:  map[string]Strength{"memory": Soft, "tmp": Not, "processes": ofOwnUser(), "open_files": Hard, "file_size": Hard, "cpu": Not},
 		Network: map[string]Strength{"none": Not, "egress": Not},
 		Notes:   []string{"Plain processes: functions reach the network and what every user of this host may read."},
 	})
@@ -49,10 +51,7 @@ func (d *processes) prepare(spec Spec, as *syscall.Credential) (*command, error)
 	if err != nil {
 		return nil, err
 	}
-	l := d.perProcess(spec.Limits)
-	if as == nil {
-		l.Processes = 0 // the number would count all of the server's own user
-	}
+	l := d.perProcess(spec.Limits, as)
 	return &command{
 		argv: gated(l, becomeProgram, spec.Argv), env: append(homeIn(tmp), spec.Env...), dir: tmp,
 		attributes: processAttributes(as), limits: spec.Limits, watch: watchGroup(as, tmp),

@@ -10,10 +10,11 @@ import (
 
 // rootPlan is a file system of a process's own, which has the mount namespace already.
 type rootPlan struct {
-	On       string            // a folder of the host to build it on
-	Mounts   []Mount           // read-only
-	Links    map[string]string // such as /bin to usr/bin
-	TmpBytes int64
+	OwnNetwork bool              // is in a new network namespace, with nothing in it
+	On         string            // a folder of the host to build it on
+	Mounts     []Mount           // read-only
+	Links      map[string]string // such as /bin to usr/bin
+	TmpBytes   int64
 }
 
 // devices are what there is in /dev beside links, and shm and pts. They are the host's own files.
@@ -32,7 +33,7 @@ func (r *rootPlan) enter() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keep mounts to itself: %w", err)
 	}
-	for _, step := range []func() error{r.makeRoot, r.mountFolders, r.makeLinks, r.makeDevices, r.makeProc, r.makeTmp, r.pivot, nameHost, loopbackUp} {
+	for _, step := range []func() error{r.makeRoot, r.mountFolders, r.makeLinks, r.makeDevices, r.makeProc, r.makeTmp, r.pivot, r.nameHost} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -197,7 +198,12 @@ func remountReadOnly(path string) error {
 	return nil
 }
 
-func nameHost() error { return unix.Sethostname([]byte("function")) }
+func (r *rootPlan) nameHost() error {
+	if err := unix.Sethostname([]byte("function")); err != nil || !r.OwnNetwork {
+		return err
+	}
+	return loopbackUp()
+}
 
 // loopbackUp lets a program talk to itself: a new network namespace has nothing else.
 func loopbackUp() error {
