@@ -68,7 +68,7 @@ func NewOCI(ctx context.Context, runtime string, refused []netip.Prefix) (Driver
 		return nil, err
 	}
 	if d.system, err = newSystem(); err == nil {
-		d.states, err = openStates(d.command)
+		d.states, err = openStates(d.deletion())
 	}
 	if err != nil {
 		return nil, errors.Join(err, d.host.close())
@@ -102,6 +102,14 @@ func (d *oci) command(states string, arguments ...string) []string {
 		command = append(command, "--rootless")
 	}
 	return append(append(command, "--root", states), arguments...)
+}
+
+// deletion is how containers are deleted whose runtime was killed.
+func (d *oci) deletion() func(states, container string) []string {
+	if !d.runtime.ownGroup {
+		return nil
+	}
+	return func(states, container string) []string { return d.command(states, "delete", "--force", container) }
 }
 
 // prepare makes a bundle. The name of the bundle's folder is the container's.

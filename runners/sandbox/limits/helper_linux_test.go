@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 		eat()
 	case "spin":
 		fmt.Println("on")
-		for {
+		for n := 0; ; n++ {
 		}
 	case "bomb":
 		for {
