@@ -32,7 +32,7 @@ type ociRuntime struct {
 
 var ociRuntimes = map[string]ociRuntime{
 	"crun":  {level: LevelNamespace, flags: []string{"--cgroup-manager=disabled"}, passes: true, outlives: true, processes: 4},
-	"runc":  {level: LevelNamespace, passes: true, ownGroup: true, processes: 32},
+	"runc":  {level: LevelNamespace, passes: true, outlives: true, ownGroup: true, processes: 32},
 	"krun":  {level: LevelKernel, flags: []string{"--cgroup-manager=disabled"}, kernel: true, processes: 64},
 	"runsc": {level: LevelKernel, flags: []string{"--ignore-cgroups"}, kernel: true, loopback: []string{"--network=none"}, shared: []string{"--network=host"}, processes: 128},
 }
