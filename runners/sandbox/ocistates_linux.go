@@ -26,15 +26,18 @@ func openStates(command func(states string, arguments ...string) []string) (*sta
 			_ = errors.Join((&states{folder: folder, lock: lock, command: command}).close()) // another user's stays
 		}
 	}
-	folder, err := os.MkdirTemp("", statesPrefix)
-	if err != nil {
-		return nil, err
+	const attempts = 3
+	for range attempts { // another server may take the new folder for a dead one's, before it is locked
+		folder, err := os.MkdirTemp("", statesPrefix)
+		if err != nil {
+			return nil, err
+		}
+		lock, err := lockStates(folder)
+		if err == nil && os.Mkdir(filepath.Join(folder, "state"), 0o700) == nil {
+			return &states{folder: folder, lock: lock, command: command}, os.Chmod(folder, 0o711) // a program's user gets to its bundle
+		}
 	}
-	lock, err := lockStates(folder)
-	if err == nil {
-		err = errors.Join(os.Mkdir(filepath.Join(folder, "state"), 0o700), os.Chmod(folder, 0o711)) // a program's user gets to its bundle
-	}
-	return &states{folder: folder, lock: lock, command: command}, err
+	return nil, errors.New("other servers keep removing the new folder for bundles")
 }
 
 func lockStates(folder string) (*os.File, error) {
