@@ -54,6 +54,7 @@ type instance struct {
 	as      *syscall.Credential // nil is the server's own user
 	cmd     *exec.Cmd
 	tree    tree
+	census  census
 	done    chan struct{}
 	exit    Exit
 	close   func() error
@@ -169,7 +170,9 @@ func (i *instance) Usage() Usage {
 func (i *instance) ResetPeak() { i.command.group.ResetPeak() }
 
 // Processes implements Instance.
-func (i *instance) Processes() (int, error) { return i.tree.processes() }
+func (i *instance) Processes() (int, error) {
+	return i.census.count(i.command.group.Tasks, i.tree)
+}
 
 // Kill implements Instance.
 func (i *instance) Kill() {

@@ -10,8 +10,8 @@ import (
 // counters are the files that tell what a group uses, opened once: reading them costs about a microsecond each. They are
 // plain descriptors, because the runtime's poller would watch *os.Files of this file system. One that is not there is -1.
 type counters struct {
-	current, peak, cpu int
-	cpuUnit            time.Duration
+	current, peak, cpu, tasks int
+	cpuUnit                   time.Duration
 }
 
 func openCounters(unified bool, folders map[string]string) counters {
@@ -19,11 +19,13 @@ func openCounters(unified bool, folders map[string]string) counters {
 		folder := folders[freezer]
 		return counters{
 			current: open(folder, "memory.current"), peak: openPeak(folder, "memory.peak"), cpu: open(folder, "cpu.stat"), cpuUnit: time.Microsecond,
+			tasks: open(folders[pids], "pids.current"),
 		}
 	}
 	return counters{
 		current: open(folders[memory], "memory.usage_in_bytes"), peak: openPeak(folders[memory], "memory.max_usage_in_bytes"),
 		cpu: open(folders[accounting], "cpuacct.usage"), cpuUnit: time.Nanosecond,
+		tasks: open(folders[pids], "pids.current"),
 	}
 }
 
@@ -49,7 +51,7 @@ func openAs(folder, file string, mode int) int {
 }
 
 func (c *counters) close() {
-	for _, fd := range []*int{&c.current, &c.peak, &c.cpu} {
+	for _, fd := range []*int{&c.current, &c.peak, &c.cpu, &c.tasks} {
 		if *fd >= 0 {
 			_ = unix.Close(*fd)
 		}
@@ -66,6 +68,16 @@ func (g *Group) Usage() Usage {
 	}
 	c := &g.counters
 	return Usage{MemoryBytes: number(c.current), PeakBytes: number(c.peak), CPU: time.Duration(number(c.cpu)) * c.cpuUnit}
+}
+
+// Tasks counts the group's processes with their threads. It costs about a microsecond; 0 is unknown.
+func (g *Group) Tasks() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.manager == nil || g.closed {
+		return 0
+	}
+	return int(number(g.counters.tasks))
 }
 
 // ResetPeak lets the peak begin anew, at what is used now.
