@@ -42,6 +42,9 @@ func (g *Group) Bounded() bool { return false }
 // Processes is 0: nothing is counted.
 func (g *Group) Processes() (int, error) { return 0, nil }
 
+// Tasks is 0: nothing is counted.
+func (g *Group) Tasks() int { return 0 }
+
 // OOMKilled is false.
 func (g *Group) OOMKilled() bool { return false }
 
