@@ -258,6 +258,7 @@ func TestAKilledServerLeavesNothingRunning(t *testing.T) {
 			out, err := server.StdoutPipe()
 			require.NoError(t, err)
 			require.NoError(t, server.Start())
+			t.Cleanup(func() { _ = server.Process.Kill() })
 			line, err := bufio.NewReader(out).ReadString('\n')
 			require.NoError(t, err)
 			require.Equal(t, "<nil>\n", line)

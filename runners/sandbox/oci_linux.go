@@ -32,7 +32,7 @@ type ociRuntime struct {
 
 var ociRuntimes = map[string]ociRuntime{
 	"crun":  {level: LevelNamespace, flags: []string{"--cgroup-manager=disabled"}, passes: true, outlives: true, processes: 4},
-	"runc":  {level: LevelNamespace, passes: true, ownGroup: true, processes: 32},
+	"runc":  {level: LevelNamespace, passes: true, outlives: true, ownGroup: true, processes: 32},
 	"krun":  {level: LevelKernel, flags: []string{"--cgroup-manager=disabled"}, kernel: true, processes: 64},
 	"runsc": {level: LevelKernel, flags: []string{"--ignore-cgroups"}, kernel: true, loopback: []string{"--network=none"}, shared: []string{"--network=host"}, processes: 128},
 }
@@ -68,7 +68,7 @@ func NewOCI(ctx context.Context, runtime string, refused []netip.Prefix) (Driver
 		return nil, err
 	}
 	if d.system, err = newSystem(); err == nil {
-		d.states, err = openStates(d.command)
+		d.states, err = openStates(d.deletion())
 	}
 	if err != nil {
 		return nil, errors.Join(err, d.host.close())
@@ -102,6 +102,14 @@ func (d *oci) command(states string, arguments ...string) []string {
 		command = append(command, "--rootless")
 	}
 	return append(append(command, "--root", states), arguments...)
+}
+
+// deletion is how containers are deleted whose runtime was killed.
+func (d *oci) deletion() func(states, container string) []string {
+	if !d.runtime.ownGroup {
+		return nil
+	}
+	return func(states, container string) []string { return d.command(states, "delete", "--force", container) }
 }
 
 // prepare makes a bundle. The name of the bundle's folder is the container's.
