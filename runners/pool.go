@@ -31,9 +31,10 @@ type Pool struct {
 	stocking  bool          // somebody is starting stems
 	memory    int64         // bytes of all workers
 	freed     chan struct{} // closed, and made anew, when a worker is gone; nil when nobody waits for it
-	stop      chan struct{} // closed by Close
+	stop      chan struct{} // closed with closed
 	closed    bool
 	ending    sync.WaitGroup // workers, and who starts stems
+	close     func() error
 	coldCalls int64
 	reaped    int64
 }
@@ -72,6 +73,7 @@ func newPool(config PoolConfig, alwaysReuse bool) (*Pool, error) {
 		freezes:  enforced.Freeze,
 		workers:  map[*worker]struct{}{}, idle: map[workerKey]*worker{}, stocks: map[shape]*stock{}, stop: make(chan struct{}),
 	}
+	p.close = sync.OnceValue(p.end)
 	p.stockDefaults()
 	return p, nil
 }
@@ -265,27 +267,25 @@ func (p *Pool) retire(concerned func(workerKey) bool) {
 }
 
 // Close ends every process and returns when nothing is left of them. What runs ends as a domain.ErrorWorkerStopped failure.
-func (p *Pool) Close() error {
+func (p *Pool) Close() error { return p.close() }
+
+func (p *Pool) end() error {
 	p.mu.Lock()
-	if !p.closed {
-		p.closed = true
-		close(p.stop)
-	}
+	p.closed = true
+	close(p.stop)
 	for w := range p.workers {
-		switch w.state {
-		case workerIdle:
+		switch {
+		case w.state == workerIdle:
 			p.removeIdle(w)
 			p.discard(w)
-		case workerStem:
+		case w.state == workerStem:
 			p.removeStem(w)
 			p.discard(w)
+		case w.state == workerBusy && w.launched:
+			go w.stop(stoppedByServer)
 		}
 	}
-	busy := p.busyInstances()
 	p.mu.Unlock()
-	for _, w := range busy {
-		w.stop(stoppedByServer)
-	}
 	p.ending.Wait()
 	return p.launcher.workspaces.close()
 }

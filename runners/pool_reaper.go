@@ -197,13 +197,3 @@ func (p *Pool) announceFreed() {
 		p.freed = nil
 	}
 }
-
-func (p *Pool) busyInstances() []*worker {
-	var busy []*worker
-	for w := range p.workers {
-		if w.state == workerBusy && w.launched {
-			busy = append(busy, w)
-		}
-	}
-	return busy
-}
