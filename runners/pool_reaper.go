@@ -90,8 +90,7 @@ func (p *Pool) reapIdle(w *worker) bool {
 	case w.state == workerIdle && tooLong:
 		p.removeIdle(w)
 	case w.state == workerStem && tooLong:
-		p.removeStem(w)
-		p.stocks[w.shape].want--
+		p.wantLess(w)
 	default:
 		return w.state == workerIdle
 	}

@@ -1,7 +1,6 @@
 package runners
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -106,119 +105,6 @@ func withoutMemory(s PoolStats) PoolStats {
 	return s
 }
 
-// What a handler leaves behind would print, fail or count up in the call after its own.
-func TestWhatACallLeavesBehindDoesNotReachTheNext(t *testing.T) {
-	t.Parallel()
-	node := func(first string) domain.Function {
-		return function("nodejs", "let calls = 0; exports.handler = async (e) => {\n  if (e.first) { "+first+"; return 'first' }\n"+
-			"  await new Promise((done) => setTimeout(done, 60)); return 'second' }")
-	}
-	python := func(first string) domain.Function {
-		return function("python", "import os, subprocess, threading, time, signal, asyncio\ndef late():\n    time.sleep(0.03)\n    print('stray')\n"+
-			"def handler(event):\n    if event['first']:\n        "+first+"\n        return 'first'\n    time.sleep(0.06)\n    return 'second'")
-	}
-	for name, f := range map[string]domain.Function{
-		"node timer":          node("setTimeout(() => console.log('stray'), 20)"),
-		"node throwing timer": node("setTimeout(() => { throw new Error('stray') }, 20)"),
-		"node interval":       node("setInterval(() => console.log('stray'), 5)"),
-		"node silent timer":   node("setInterval(() => console.log('stray'), 5).unref()"),
-		"node immediates":     node("const again = () => { console.error('x'); setImmediate(again) }; setTimeout(again, 1)"),
-		"node late rejection": node("new Promise((_, no) => setTimeout(no, 20, new Error('stray')))"),
-		"node file":           node("require('fs').readFile('/proc/self/status', () => console.log('stray'))"),
-		"node child":          node("require('child_process').spawn('sh', ['-c', 'sleep 0.03; echo stray'], {stdio: 'inherit'})"),
-		"node detached child": node("require('child_process').spawn('sh', ['-c', 'sleep 0.03; echo stray'], {stdio: 'inherit', detached: true}).unref()"),
-		"node worker":         node("new (require('worker_threads').Worker)('setInterval(() => console.log(\"stray\"), 5)', {eval: true})"),
-		"python thread":       python("threading.Thread(target=late).start()"),
-		"python daemon":       python("threading.Thread(target=late, daemon=True).start()"),
-		"python timer":        python("threading.Timer(0.03, late).start()"),
-		"python alarm":        python("signal.signal(signal.SIGALRM, lambda *_: print('stray')); signal.setitimer(signal.ITIMER_REAL, 0.03)"),
-		"python child":        python("subprocess.Popen(['sh', '-c', 'sleep 0.03; echo stray'])"),
-		"python fork":         python("os.fork() or (late(), os._exit(0))"),
-		"python orphan":       python("subprocess.run(['sh', '-c', '(sleep 0.03; echo stray) &'])"),
-		"python task":         python("asyncio.run(asyncio.sleep(0)); loop = asyncio.new_event_loop(); loop.call_later(0.01, print, 'stray')"),
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			onReusing(t, func(t *testing.T, pool *Pool) {
-				if pool == reused && name == "python orphan" {
-					t.Skip("plain processes cannot be found when they have left their parents: that is why they serve one run")
-				}
-				f := anew(f)
-				for range 3 {
-					require.Equal(t, `"first"`, runOn(t.Context(), pool, f, `{"first":true}`).output(t))
-					second := runOn(t.Context(), pool, f, `{"first":false}`)
-					require.Equal(t, `"second"`, second.output(t))
-					require.Empty(t, second.lines)
-				}
-			})
-		})
-	}
-}
-
-func TestALateRejectionFailsItsOwnCall(t *testing.T) {
-	t.Parallel()
-	f := function("nodejs", "exports.handler = async (e) => { if (e.first) Promise.reject(new RangeError('mine')); return 1 }")
-	failure := run(t, f, `{"first":true}`).failure(t)
-	require.Equal(t, "RangeError", failure.ErrorType)
-	require.Equal(t, "1", run(t, f, `{}`).output(t))
-}
-
-// Connections are why somebody wants a process to be reused.
-func TestAConnectionMayStayOpen(t *testing.T) {
-	t.Parallel()
-	onReusing(t, func(t *testing.T, pool *Pool) {
-		f := function("nodejs", `const http = require('http'); let server, n = 0; const agent = new http.Agent({keepAlive: true});
-			exports.handler = async () => {
-				server ??= await new Promise((up) => { const s = http.createServer((q, r) => r.end('ok')).listen(0, () => up(s)) });
-				await new Promise((done, no) => http.get({port: server.address().port, agent}, (r) => r.resume().on('end', done)).on('error', no));
-				await (await fetch('http://localhost:' + server.address().port)).text();
-				return ++n }`)
-		for n := 1; n <= 3; n++ {
-			require.Equal(t, fmt.Sprint(n), runOn(t.Context(), pool, f, `{}`).output(t))
-		}
-	})
-}
-
-// Each breaks the channel in its first call. Whatever that ends as, the next one must work.
-func TestWhatBreaksTheChannelHarmsNoOtherCall(t *testing.T) {
-	t.Parallel()
-	for name, f := range map[string]domain.Function{
-		"node closes 3":        function("nodejs", "exports.handler = (e) => { if (e.first) require('fs').closeSync(3); return 1 }"),
-		"node closes 4":        function("nodejs", "exports.handler = (e) => { if (e.first) require('fs').closeSync(4); return 1 }"),
-		"node closes 4, waits": function("nodejs", "exports.handler = (e) => { if (e.first) { require('fs').closeSync(4); for (;;); } return 1 }"),
-		"node reads 3":         function("nodejs", "exports.handler = (e) => { if (e.first) require('fs').read(3, () => {}); return 1 }"),
-		"node garbage":         function("nodejs", "exports.handler = (e) => { if (e.first) require('fs').writeSync(4, Buffer.alloc(100)); return 1 }"),
-		"node exits":           function("nodejs", "exports.handler = (e) => { if (e.first) process.exit(0); return 1 }"),
-		"node exits later":     function("nodejs", "exports.handler = (e) => { if (e.first) setTimeout(() => process.exit(3), 1); return 1 }"),
-		"python closes 3":      function("python", "import os\ndef handler(e):\n    if e['first']: os.close(3)\n    return 1"),
-		"python closes 4":      function("python", "import os\ndef handler(e):\n    if e['first']: os.close(4)\n    return 1"),
-		"python garbage":       function("python", "import os\ndef handler(e):\n    if e['first']: os.write(4, b'x')\n    return 1"),
-		"python forges":        function("python", "import os\ndef handler(e):\n    if e['first']: os.write(4, b'\\0\\0\\0\\x13O' + b'x' * 16 + b'+1')\n    return 1"),
-		"python stops":         function("python", "import os, signal\ndef handler(e):\n    if e['first']: os.kill(os.getpid(), signal.SIGSTOP)\n    return 1"),
-		"python exits":         function("python", "import os\ndef handler(e):\n    if e['first']: os._exit(0)\n    return 1"),
-		"python garbage later": function("python", "import os, threading, time\ndef spoil():\n    time.sleep(0.02)\n    os.write(4, b'x' * 50)\n"+
-			"def handler(e):\n    if e['first']: threading.Thread(target=spoil).start()\n    return 1"),
-		"python leaks 4": function("python", "import os, subprocess\ndef handler(e):\n    if e['first']:\n"+
-			"        subprocess.Popen(['sh', '-c', 'while :; do echo x >&4; done'], pass_fds=[4], stderr=-3)\n    return 1"),
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			onReusing(t, func(t *testing.T, pool *Pool) {
-				f := anew(f)
-				f.TimeoutSec = 2
-				began := time.Now()
-				for range 2 {
-					runOn(t.Context(), pool, f, `{"first":true}`)
-					second := runOn(t.Context(), pool, f, `{"first":false}`)
-					require.Equal(t, "1", second.output(t))
-					require.Empty(t, second.lines)
-				}
-				require.Less(t, time.Since(began), 15*time.Second)
-			})
-		})
-	}
-}
-
 func TestAProcessServesLargeAndSmallCallsInTurn(t *testing.T) {
 	t.Parallel()
 	onReusing(t, func(t *testing.T, pool *Pool) {
@@ -246,42 +132,6 @@ func repeat(c byte, n int) string {
 	return string(text)
 }
 
-func TestAStemTakesTheFirstCall(t *testing.T) {
-	t.Parallel()
-	pool := poolOf(t, func(c *PoolConfig) { c.Stems = 4 })
-	awaitStems(t, pool)
-	require.Equal(t, PoolStats{Stems: 2}, withoutMemory(pool.Stats()))
-	var stem *worker
-	for w := range pool.workers {
-		if w.shape.interpreter.Python {
-			stem = w
-		}
-	}
-	f := anew(counters["python"])
-	require.Equal(t, "1", runOn(t.Context(), pool, f, `{}`).output(t))
-	key, err := pool.keyOf(f)
-	require.NoError(t, err)
-	require.Equal(t, key, stem.key)
-	awaitStems(t, pool)
-	require.Equal(t, PoolStats{Stems: 2, Warm: 1, ColdStarts: 1}, withoutMemory(pool.Stats()), "there is another one in its place")
-}
-
-func TestWhoFindsNoStemLeavesOneForTheNext(t *testing.T) {
-	t.Parallel()
-	pool := poolOf(t, func(c *PoolConfig) { c.Stems = 3 })
-	f := anew(counters["node"])
-	f.MemoryMB *= 2
-	awaitStems(t, pool)
-	require.Equal(t, "1", runOn(t.Context(), pool, f, `{}`).output(t))
-	awaitStems(t, pool)
-	require.Equal(t, 3, pool.Stats().Stems)
-	require.Equal(t, "1", runOn(t.Context(), pool, anew(f), `{}`).output(t))
-	f.MemoryMB *= 2
-	require.Equal(t, "1", runOn(t.Context(), pool, anew(f), `{}`).output(t))
-	awaitStems(t, pool)
-	require.Equal(t, 3, pool.Stats().Stems, "there are never more than that")
-}
-
 func TestAFunctionsProcessesEndWhenItChanges(t *testing.T) {
 	t.Parallel()
 	pool := poolOf(t, func(*PoolConfig) {})
@@ -307,92 +157,7 @@ func TestAProcessThatRunsWhenItsFunctionChangesEndsAfterwards(t *testing.T) {
 	require.Zero(t, pool.Stats().Warm)
 }
 
-func TestIdleProcessesMakeRoomForOthers(t *testing.T) {
-	t.Parallel()
-	pool := poolOf(t, func(c *PoolConfig) { c.MaxProcesses = 3 })
-	functions := make([]domain.Function, 5)
-	for i := range functions {
-		functions[i] = anew(counters["python"])
-		require.Equal(t, "1", runOn(t.Context(), pool, functions[i], `{}`).output(t))
-	}
-	require.Equal(t, "2", runOn(t.Context(), pool, functions[4], `{}`).output(t))
-	require.Equal(t, "1", runOn(t.Context(), pool, functions[0], `{}`).output(t), "the one that was used longest ago is gone")
-	stats := pool.Stats()
-	require.LessOrEqual(t, stats.Warm, 3)
-	require.EqualValues(t, 3, stats.Reaped)
-}
-
-func TestWhoFindsNoRoomWaitsForIt(t *testing.T) {
-	t.Parallel()
-	pool := poolOf(t, func(c *PoolConfig) { c.MaxProcesses = 2 })
-	var calls sync.WaitGroup
-	for range 8 {
-		calls.Go(func() {
-			f := anew(counters["python"])
-			if output := runOn(context.Background(), pool, f, `{}`).end; output.(domain.ExecutionCompleted).Output == nil {
-				t.Error(output)
-			}
-		})
-	}
-	calls.Wait()
-
-	hold := function("python", "import time\ndef handler(event):\n    print('begun')\n    time.sleep(60)")
-	ctx, cancel := context.WithCancel(t.Context())
-	begun := make(chan struct{}, 2)
-	for range 2 {
-		calls.Go(func() {
-			pool.Run(ctx, Invocation{ExecutionID: uuid.New(), Function: hold, Input: json.RawMessage(`{}`)}, func(domain.ExecutionLogLine) { begun <- struct{}{} })
-		})
-		<-begun
-	}
-	soon, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer stop()
-	require.Equal(t, domain.ErrorWorkerStopped, runOn(soon, pool, counters["python"], `{}`).failure(t).ErrorType)
-	cancel()
-	calls.Wait()
-}
-
-func TestIdleProcessesStayBelowTheMemoryBudget(t *testing.T) {
-	t.Parallel()
-	pool := poolOf(t, func(c *PoolConfig) { c.MemoryBudgetMB = 100 })
-	f := function("python", "kept = bytearray(b'x') * (30 << 20)\ndef handler(event):\n    return len(kept)")
-	for range 5 {
-		runOn(t.Context(), pool, anew(f), `{}`).output(t)
-	}
-	stats := pool.Stats()
-	require.Positive(t, stats.Warm)
-	require.Less(t, stats.Warm, 4)
-	require.LessOrEqual(t, stats.MemoryMB, 100)
-}
-
-func TestAProcessThatNobodyNeedsEnds(t *testing.T) {
-	t.Parallel()
-	pool := poolOf(t, func(c *PoolConfig) { c.IdleTimeout = 150 * time.Millisecond })
-	f := anew(counters["node"])
-	require.Equal(t, "1", runOn(t.Context(), pool, f, `{}`).output(t))
-	require.Equal(t, "2", runOn(t.Context(), pool, f, `{}`).output(t))
-	require.Eventually(t, func() bool { return pool.Stats() == PoolStats{ColdStarts: 1, Reaped: 1} }, 5*time.Second, 10*time.Millisecond)
-	require.Equal(t, "1", runOn(t.Context(), pool, f, `{}`).output(t))
-}
-
-func TestAnIdleProcessIsPausedAndGoesOn(t *testing.T) {
-	t.Parallel()
-	if !runner.freezes {
-		t.Skip("this host cannot pause processes")
-	}
-	f := function("python", "import threading, time\nbeats = 0\ndef beat():\n    global beats\n    while True:\n        beats += 1\n        time.sleep(0.005)\n"+
-		"threading.Thread(target=beat, daemon=True).start()\ndef handler(event):\n    return beats")
-	beats := func() int {
-		n, err := strconv.Atoi(run(t, f, `{}`).output(t))
-		require.NoError(t, err)
-		return n
-	}
-	before := beats()
-	time.Sleep(freezeAfter + time.Second)
-	require.Less(t, beats()-before, 120, "in a second there would be 200")
-}
-
-// pids finds the process of each worker that is not busy.
+// unused lists the workers that are not busy.
 func (p *Pool) unused() []*worker {
 	p.mu.Lock()
 	defer p.mu.Unlock()
