@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"log/slog"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -170,37 +169,4 @@ func TestWhatGoesWrongInsideIsForTheServersLogAlone(t *testing.T) {
 	require.NotContains(t, failure.Error, workspacePrefix)
 	require.Contains(t, logged.String(), "function="+f.ID.String())
 	require.Contains(t, logged.String(), workspacePrefix)
-}
-
-// Not parallel, so that nobody else opens anything meanwhile.
-func TestRunsLeaveNothingOpenBehind(t *testing.T) {
-	functions := []domain.Function{
-		function("nodejs", "exports.handler = () => 1"),
-		function("python", "import subprocess\ndef handler(event):\n    subprocess.Popen(['sleep', '62'], start_new_session=True)"),
-		function("python", "import os\nos._exit(1)"),
-		function("python", "import os\ndef handler(event):\n    os.write(4, b'x')"),
-	}
-	runAll := func() {
-		for _, f := range functions {
-			run(t, f, `"`+strings.Repeat("x", 1<<20)+`"`)
-		}
-	}
-	runAll() // what is made once and kept
-	files, goroutines := openFiles(t), runtime.NumGoroutine()
-	for range 3 {
-		runAll()
-	}
-	for range 200 {
-		if openFiles(t) <= files && runtime.NumGoroutine() <= goroutines {
-			return
-		}
-		time.Sleep(10 * time.Millisecond) // the last ones are just going
-	}
-	require.Equal(t, []int{files, goroutines}, []int{openFiles(t), runtime.NumGoroutine()}, "open files and goroutines")
-}
-
-func openFiles(t *testing.T) int {
-	open, err := os.ReadDir("/proc/self/fd")
-	require.NoError(t, err)
-	return len(open)
 }

@@ -31,9 +31,10 @@ type Pool struct {
 	stocking  bool          // somebody is starting stems
 	memory    int64         // bytes of all workers
 	freed     chan struct{} // closed, and made anew, when a worker is gone; nil when nobody waits for it
-	stop      chan struct{} // closed by Close
+	stop      chan struct{} // closed with closed
 	closed    bool
 	ending    sync.WaitGroup // workers, and who starts stems
+	close     func() error
 	coldCalls int64
 	reaped    int64
 }
@@ -72,6 +73,7 @@ func newPool(config PoolConfig, alwaysReuse bool) (*Pool, error) {
 		freezes:  enforced.Freeze,
 		workers:  map[*worker]struct{}{}, idle: map[workerKey]*worker{}, stocks: map[shape]*stock{}, stop: make(chan struct{}),
 	}
+	p.close = sync.OnceValue(p.end)
 	p.stockDefaults()
 	return p, nil
 }
@@ -238,54 +240,4 @@ func (p *Pool) release(w *worker, o outcome) {
 	p.pushIdle(w)
 	p.reapOverBudget()
 	p.announceFreed()
-}
-
-// Retire ends the processes of a function once they are idle: it was changed or deleted.
-func (p *Pool) Retire(functionID uuid.UUID) {
-	p.retire(func(key workerKey) bool { return key.functionID == functionID })
-}
-
-// RetireAccount ends the processes of an account once they are idle: it was erased.
-func (p *Pool) RetireAccount(accountID uuid.UUID) {
-	p.retire(func(key workerKey) bool { return key.accountID == accountID })
-}
-
-func (p *Pool) retire(concerned func(workerKey) bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for w := range p.workers {
-		switch {
-		case w.state == workerBusy && concerned(w.key):
-			w.retired = true
-		case w.state == workerIdle && concerned(w.key):
-			p.removeIdle(w)
-			p.discard(w)
-		}
-	}
-}
-
-// Close ends every process and returns when nothing is left of them. What runs ends as a domain.ErrorWorkerStopped failure.
-func (p *Pool) Close() error {
-	p.mu.Lock()
-	if !p.closed {
-		p.closed = true
-		close(p.stop)
-	}
-	for w := range p.workers {
-		switch w.state {
-		case workerIdle:
-			p.removeIdle(w)
-			p.discard(w)
-		case workerStem:
-			p.removeStem(w)
-			p.discard(w)
-		}
-	}
-	busy := p.busyInstances()
-	p.mu.Unlock()
-	for _, w := range busy {
-		w.stop(stoppedByServer)
-	}
-	p.ending.Wait()
-	return p.launcher.workspaces.close()
 }

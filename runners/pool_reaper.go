@@ -90,8 +90,7 @@ func (p *Pool) reapIdle(w *worker) bool {
 	case w.state == workerIdle && tooLong:
 		p.removeIdle(w)
 	case w.state == workerStem && tooLong:
-		p.removeStem(w)
-		p.stocks[w.shape].want--
+		p.wantLess(w)
 	default:
 		return w.state == workerIdle
 	}
@@ -196,14 +195,4 @@ func (p *Pool) announceFreed() {
 		close(p.freed)
 		p.freed = nil
 	}
-}
-
-func (p *Pool) busyInstances() []*worker {
-	var busy []*worker
-	for w := range p.workers {
-		if w.state == workerBusy && w.launched {
-			busy = append(busy, w)
-		}
-	}
-	return busy
 }

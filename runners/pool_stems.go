@@ -37,14 +37,8 @@ func (p *Pool) stockDefaults() {
 // It is called with p.mu locked.
 func (p *Pool) popStem(of shape, runtime string) *worker {
 	s := p.stocks[of]
-	if s == nil {
-		s = &stock{runtime: runtime}
-		p.stocks[of] = s
-	}
-	if len(s.stems) == 0 {
-		if p.wanted() < p.config.Stems {
-			s.want++
-		}
+	if s == nil || len(s.stems) == 0 {
+		p.wantMore(of, runtime)
 		p.restock(restockPause)
 		return nil
 	}
@@ -52,6 +46,44 @@ func (p *Pool) popStem(of shape, runtime string) *worker {
 	p.removeStem(w)
 	p.restock(restockPause)
 	return w
+}
+
+// wantMore wants one more stem of a shape. When there are as many as may be, one that nobody has needed for the longest
+// time makes room for it.
+func (p *Pool) wantMore(of shape, runtime string) {
+	if p.wanted() >= p.config.Stems && !p.forgetStem() {
+		return
+	}
+	if p.stocks[of] == nil {
+		p.stocks[of] = &stock{runtime: runtime}
+	}
+	p.stocks[of].want++
+}
+
+// forgetStem ends a stem for which no other one is to come.
+func (p *Pool) forgetStem() bool {
+	var oldest *worker
+	for _, s := range p.stocks {
+		if s.want > s.keep && len(s.stems) > 0 && (oldest == nil || s.stems[0].since.Before(oldest.since)) {
+			oldest = s.stems[0]
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	p.wantLess(oldest)
+	p.reaped++
+	p.discard(oldest)
+	return true
+}
+
+// wantLess takes a stem out of its stock for good.
+func (p *Pool) wantLess(w *worker) {
+	p.removeStem(w)
+	s := p.stocks[w.shape]
+	if s.want--; s.want == 0 {
+		delete(p.stocks, w.shape)
+	}
 }
 
 // wanted counts the stems that there should be.
@@ -110,6 +142,11 @@ func (p *Pool) addStem() bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	s := p.stocks[w.shape]
+	if err == nil && !p.closed && s == nil { // nobody wants it any more
+		p.discard(w)
+		return true
+	}
 	if err != nil || p.closed {
 		p.stocking = false
 		p.discard(w)
@@ -122,7 +159,6 @@ func (p *Pool) addStem() bool {
 	p.account(w, usage.MemoryBytes)
 	w.cpu = usage.CPU // of no invocation
 	w.state, w.since = workerStem, time.Now()
-	s := p.stocks[w.shape]
 	s.stems = append(s.stems, w)
 	if len(s.stems) > s.keep {
 		p.restAfter(w, p.config.IdleTimeout)

@@ -3,6 +3,7 @@ package runners
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -25,50 +26,61 @@ var (
 var quiet = slog.New(slog.DiscardHandler)
 
 func TestMain(m *testing.M) {
-	work := m.Run
+	work, open := m.Run, openPools
 	if umask := os.Getenv(serverOfItsOwn); umask != "" {
-		work = serve
+		work, open = serve, openPlain
 		setUmask(umask)
 	}
 	_ = os.Setenv("VOLTRUN_TEST_SECRET", "do not leak")
-	closePools, err := openPools()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	code := 1
+	err := open(DiscoverRuntimes(context.Background()))
+	if err == nil {
+		code = work()
 	}
-	code := work()
-	closePools()
+	if err = errors.Join(err, closePools()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	os.Exit(code)
 }
 
-func openPools() (func(), error) {
-	processes, err := sandbox.NewProcesses()
-	if err != nil {
-		return nil, err
-	}
+func openPools(runtimes *Runtimes) error {
 	isolated, err := sandbox.Choose(context.Background(), "bwrap", sandbox.Options{})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		runner, err = newPool(testConfig(isolated, runtimes), false)
 	}
-	runtimes := DiscoverRuntimes(context.Background())
-	var closers []func() error
-	for _, pool := range []struct {
-		opened *(*Pool)
-		driver sandbox.Driver
-		reuse  bool
-	}{{&runner, isolated, false}, {&plain, processes, false}, {&reused, processes, true}} {
-		if *pool.opened, err = newPool(PoolConfig{Driver: pool.driver, Runtimes: runtimes, Logger: quiet, Stems: 2}.withDefaults(), pool.reuse); err != nil {
-			return nil, err
-		}
-		closers = append(closers, (*pool.opened).Close)
+	if err == nil {
+		err = openPlain(runtimes)
 	}
-	return func() {
-		for _, closeIt := range append(closers, processes.Close, isolated.Close) {
-			if err := closeIt(); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-			}
+	if err == nil {
+		reused, err = newPool(testConfig(plain.config.Driver, runtimes), true)
+	}
+	return err
+}
+
+func openPlain(runtimes *Runtimes) error {
+	processes, err := sandbox.NewProcesses()
+	if err == nil {
+		plain, err = newPool(testConfig(processes, runtimes), false)
+	}
+	return err
+}
+
+func testConfig(driver sandbox.Driver, runtimes *Runtimes) PoolConfig {
+	return PoolConfig{Driver: driver, Runtimes: runtimes, Logger: quiet, Stems: 2}.withDefaults()
+}
+
+func closePools() (err error) {
+	for _, pool := range []*Pool{reused, plain, runner} {
+		if pool == nil {
+			continue
 		}
-	}, nil
+		err = errors.Join(err, pool.Close())
+		if pool != reused { // whose driver is that of plain
+			err = errors.Join(err, pool.config.Driver.Close())
+		}
+	}
+	return err
 }
 
 // function is a function with the defaults of the wire contract.

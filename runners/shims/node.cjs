@@ -39,10 +39,16 @@ let baseline; // what kept the event loop alive after the code was loaded
 let running = false; // an invocation
 let outcome; // of the running invocation, once its handler has settled
 const silentTimers = new Set(); // that the function has made so that the event loop does not wait for them
+const threads = new Set(); // of the function's own, of which the event loop says nothing either
+let threadsAtLoading = 0;
 
 printTo('stdout', 1, STDOUT);
 printTo('stderr', 2, STDERR);
 watchSilentTimers();
+process.on('worker', (thread) => {
+  threads.add(thread);
+  thread.once('exit', () => threads.delete(thread));
+});
 
 process.on('uncaughtException', (thrown) => fail('uncaughtException', thrown));
 process.on('unhandledRejection', (thrown) => fail('unhandledRejection', thrown));
@@ -163,7 +169,7 @@ function fail(event, thrown) {
 const MAY_STAY = /^(TCP|TLS|UDP|Pipe|TTY)(Socket|Server)?Wrap$/;
 
 function isClean() {
-  if (handler === undefined || leavesSilentTimer()) return false;
+  if (handler === undefined || leavesSilentTimer() || threads.size > threadsAtLoading) return false;
   const left = activeResources();
   if (left.length === 0) return true;
   const allowed = baseline.slice();
@@ -201,6 +207,7 @@ async function load() {
   if (typeof found !== 'function') throw new HandlerNotFound(missing(exported, found));
   silentTimers.clear();
   baseline = activeResources();
+  threadsAtLoading = threads.size;
   handler = found;
 }
 
