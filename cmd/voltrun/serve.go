@@ -22,7 +22,7 @@ import (
 
 // serve runs the server until ctx ends or something stops it, and then ends everything in order.
 func serve(ctx context.Context, c config, out io.Writer) error {
-	logger := slog.New(slog.NewTextHandler(out, nil))
+	logger := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: c.LogLevel}))
 	slog.SetDefault(logger)
 	// First of all, because it is what fails most, and before anything is started or written.
 	listener, err := listen(ctx, c)

@@ -77,7 +77,8 @@ type API struct {
 	exports     exports
 	handler     http.Handler
 
-	knownKeys *lru.Cache[[32]byte, knownKey] // by their hashes
+	invoked   *lru.Cache[uuid.UUID, time.Time] // when accounts have last invoked something through this process
+	knownKeys *lru.Cache[[32]byte, knownKey]   // by their hashes
 
 	// deletedKeys are the ids of the keys that were deleted through this process and may still stand in the read model.
 	deletedKeys sync.Map
@@ -106,7 +107,7 @@ func New(c Config) (*API, error) {
 	a := &API{
 		handlers: c.Commands, idempotency: c.Idempotency, queries: c.Queries, history: c.History, live: c.Live, rebuilds: c.Rebuilds,
 		health: c.Health, proof: c.Proof, retention: c.Retention, now: c.Now, logger: c.Logger,
-		executor: c.Executor, noEgress: c.NoEgress, accounts: c.Accounts, knownKeys: newKnownKeys(),
+		executor: c.Executor, noEgress: c.NoEgress, accounts: c.Accounts, knownKeys: newCache[[32]byte, knownKey](keysKnown), invoked: newCache[uuid.UUID, time.Time](accountsKnown),
 		operator: newOperator(c.JWTSecret, c.Now, c.Accounts.First),
 		tokens:   newTokens(c.JWTSecret, c.Now), keyUses: startKeyUses(c.Commands.NoteKeyUse.Handle, c.Now, c.Logger),
 		exports: exports{running: map[uuid.UUID]int{}},

@@ -74,8 +74,8 @@ type knownKey struct {
 	until time.Time
 }
 
-func newKnownKeys() *lru.Cache[[32]byte, knownKey] {
-	cache, err := lru.New[[32]byte, knownKey](keysKnown)
+func newCache[K comparable, V any](size int) *lru.Cache[K, V] {
+	cache, err := lru.New[K, V](size)
 	if err != nil {
 		panic(err) // only for a size below one
 	}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/projections"
@@ -14,6 +17,7 @@ func (a *API) listExecutions(ctx context.Context, r *request) (int, any, error) 
 	if err != nil {
 		return 0, nil, err
 	}
+	a.awaitInvoked(ctx, r.caller.accountID)
 	queries, err := a.queriesFor(ctx, r)
 	if err != nil {
 		return 0, nil, err
@@ -41,6 +45,7 @@ func (a *API) getExecution(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	a.awaitInvoked(ctx, r.caller.accountID)
 	queries, err := a.queriesFor(ctx, r)
 	if err != nil {
 		return 0, nil, err
@@ -57,6 +62,7 @@ func (a *API) getLogs(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	a.awaitInvoked(ctx, r.caller.accountID)
 	queries, err := a.queriesFor(ctx, r)
 	if err != nil {
 		return 0, nil, err
@@ -66,4 +72,23 @@ func (a *API) getLogs(ctx context.Context, r *request) (int, any, error) {
 		logs, err = a.history.Logs(ctx, r.caller.accountID, id)
 	}
 	return http.StatusOK, logs, err
+}
+
+// invokedLately is for how long an account's reads wait for what it has invoked. A projection that is later than that is at
+// fault, and its state is in the health check.
+const invokedLately = 5 * time.Second
+
+// accountsKnown bounds for how many accounts it is remembered.
+const accountsKnown = 10_000
+
+// awaitInvoked lets an account that has just invoked something see it. An invocation does not wait itself: who gets the
+// output seldom asks what it was.
+func (a *API) awaitInvoked(ctx context.Context, accountID uuid.UUID) {
+	at, ok := a.invoked.Get(accountID)
+	if !ok || time.Since(at) > invokedLately {
+		return
+	}
+	if head, err := a.health.Head(ctx); err == nil {
+		a.awaitSeen(ctx, "executions", head)
+	}
 }

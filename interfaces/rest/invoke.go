@@ -180,6 +180,7 @@ func (a *API) invoke(ctx context.Context, r *request) (int, any, error) {
 	}
 	defer s.unwatch()
 	r.response.Set(executionHeader, s.id().String())
+	defer func() { a.invoked.Add(r.caller.accountID, time.Now()) }()
 	outcome, err := a.outcome(ctx, s)
 	if err != nil {
 		return 0, nil, err

@@ -54,13 +54,16 @@ func (a *API) observe(next http.Handler) http.Handler {
 	})
 }
 
-// logAccess writes a line for each request. Health checks that are well come every few seconds for ever: they are for
-// those who ask for everything.
+// logAccess writes a line for each request that was refused or failed. Those that went well come by the thousand and stand in
+// the history as far as they did anything: they are for those who ask for everything.
 func (a *API) logAccess(w *recorder, r *http.Request, start time.Time) {
 	t := traceOf(r.Context())
 	level := slog.LevelInfo
-	if t.route == healthPath && w.status == http.StatusOK {
+	if w.status < http.StatusBadRequest {
 		level = slog.LevelDebug
+	}
+	if !a.logger.Enabled(r.Context(), level) {
+		return
 	}
 	a.logger.LogAttrs(r.Context(), level, "request",
 		slog.String("method", shorten(r.Method)), slog.String("route", t.route), slog.Int("status", w.status), slog.Int64("bytes", w.bytes),
