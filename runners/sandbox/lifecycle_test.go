@@ -5,6 +5,7 @@ package sandbox
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 )
 
 // A process of a sandbox is found on the host by a number of seconds that nobody else sleeps.
@@ -159,6 +161,25 @@ func TestTooMuchMemoryIsToldFromAnyOtherEnd(t *testing.T) {
 		_, exit = run(t, d, `kill -KILL $$`)
 		require.False(t, exit.OutOfMemory)
 		require.Equal(t, 137, exit.Code)
+	})
+}
+
+func TestManyStartAtOnce(t *testing.T) {
+	onEachNamespaceDriver(t, func(t *testing.T, d Driver) {
+		var starts errgroup.Group
+		for n := range 24 {
+			starts.Go(func() error {
+				i, err := d.Start(t.Context(), Spec{Argv: []string{"/bin/sh", "-c", "exit " + strconv.Itoa(n)}, Limits: testLimits})
+				if err != nil {
+					return err
+				}
+				if code := i.Exit().Code; code != n {
+					err = fmt.Errorf("code %d of %d", code, n)
+				}
+				return errors.Join(err, i.Close())
+			})
+		}
+		require.NoError(t, starts.Wait())
 	})
 }
 
