@@ -237,7 +237,7 @@ func mountCount(t *testing.T) int {
 
 func temporaryFolders(t *testing.T) int {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(os.TempDir(), "voltrun-tmp-*"))
+	found, err := filepath.Glob(filepath.Join(os.TempDir(), "voltrun-*", "*"))
 	require.NoError(t, err)
 	return len(found)
 }
