@@ -10,7 +10,7 @@ SOURCES  := $(shell find cmd commands domain eventstore frontend interfaces proj
 
 .PHONY: help
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 bin/voltrun: $(SOURCES)
 	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/voltrun
@@ -18,16 +18,21 @@ bin/voltrun: $(SOURCES)
 .PHONY: build
 build: bin/voltrun ## Build bin/voltrun
 
+# As root on Debian and its like it installs what is missing; everybody else is told.
+.PHONY: tools-system
+tools-system: ## Install bubblewrap and slirp4netns, which isolate functions
+	@deploy/tools.sh
+
 .PHONY: run
-run: bin/voltrun ## Build and start VoltRun on http://127.0.0.1:8080 (Ctrl-C ends it)
+run: bin/voltrun tools-system ## Build and start VoltRun on http://127.0.0.1:8080 (Ctrl-C ends it)
 	@exec bin/voltrun serve
 
 .PHONY: demo
-demo: bin/voltrun ## Register, create two functions, run them and show the results; starts a server if none runs
+demo: bin/voltrun tools-system ## Register, create two functions, run them and show the results; starts a server if none runs
 	@deploy/demo.sh
 
 .PHONY: dev
-dev: ## Start VoltRun from source, with its data in .voltrun/dev, on port 8081
+dev: tools-system ## Start VoltRun from source, with its data in .voltrun/dev, on port 8081
 	VOLTRUN_DATA=.voltrun/dev PORT=8081 $(GO) run ./cmd/voltrun serve
 
 # The race detector needs a C compiler.
@@ -35,8 +40,12 @@ dev: ## Start VoltRun from source, with its data in .voltrun/dev, on port 8081
 compiler:
 	@command -v gcc >/dev/null || (apt-get update && apt-get install -y gcc libc6-dev)
 
+.PHONY: tools-test
+tools-test:
+	@deploy/tools.sh test
+
 .PHONY: test
-test: compiler ## Run every test, with the race detector, on a real Postgres, Node.js and Python
+test: compiler tools-test ## Run every test, with the race detector, on a real Postgres, Node.js and Python
 	CGO_ENABLED=1 $(GO) test -race -timeout 14m ./...
 
 .PHONY: check
@@ -67,7 +76,7 @@ generated: generate
 	@git diff --exit-code -- docs/events.md || (echo "docs/events.md was not up to date: commit what make generate wrote"; exit 1)
 
 .PHONY: bench
-bench: ## Measure the log beside raw Postgres as ratios, which fail when they are too low; wake-ups, runs and idling
+bench: tools-system ## Measure the log beside raw Postgres as ratios, which fail when they are too low; wake-ups, runs and idling
 	$(GO) test -v -run '^$$' -bench . -timeout 40m ./eventstore/... ./commands/... ./projections/... ./runners/... ./cmd/...
 
 .PHONY: fuzz

@@ -51,16 +51,10 @@ func makePoint(root string, m specs.Mount) error {
 
 // configuration is what the runtime reads. Limits are not in it: the control group has them, or the gate.
 func (d *oci) configuration(bundle string, spec Spec, as *syscall.Credential) *specs.Spec {
-	turn := ""
-	if !d.runtime.passes {
-		turn = turnedBack
-	}
-	argv := gated(d.perTask(spec.Limits), watchProgram, spec.Argv)
-	argv[2] = turn + argv[2]
 	c := &specs.Spec{
 		Version: "1.0.2", Hostname: "function",
 		Process: &specs.Process{
-			Args: argv, Cwd: "/tmp", Env: append([]string{"HOME=/tmp", "TMPDIR=/tmp"}, spec.Env...),
+			Args: d.first(spec), Cwd: "/tmp", Env: append([]string{"HOME=/tmp", "TMPDIR=/tmp"}, spec.Env...),
 			Capabilities: &specs.LinuxCapabilities{}, NoNewPrivileges: true,
 		},
 		Root:   &specs.Root{Path: rootOf(bundle), Readonly: true},
@@ -78,32 +72,52 @@ func (d *oci) configuration(bundle string, spec Spec, as *syscall.Credential) *s
 	if !spec.Egress {
 		c.Linux.Namespaces = append(c.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
 	}
-	if d.runtime.ownGroup {
+	if d.runtime.ownGroup && as != nil { // without a path, runc accepts that it may make none
 		c.Linux.CgroupsPath = filepath.Base(bundle) // below our own
 	}
-	d.identify(c, as)
+	d.identify(c, as, spec.Egress)
 	return c
 }
 
+// first is the container's first process.
+func (d *oci) first(spec Spec) []string {
+	argv := gated(d.perTask(spec.Limits), watchProgram, spec.Argv)
+	if !d.runtime.passes {
+		argv[2] = turnedBack + argv[2]
+	}
+	if d.runtime.outlives {
+		argv = append([]string{"/usr/bin/setpriv", "--pdeathsig", "KILL", "--"}, argv...)
+	}
+	return argv
+}
+
 // identify gives the program its user. A server that is root has one for it and makes no user namespace. Else there has to
-// be one, which a runtime with a kernel of its own makes by itself.
-func (d *oci) identify(c *specs.Spec, as *syscall.Credential) {
+// be one, which a runtime with a kernel of its own makes by itself: the server's user is root in it, because runc starts
+// nothing without, but has no capability. In a lent network that user is root already when the runtime starts.
+func (d *oci) identify(c *specs.Spec, as *syscall.Credential, lent bool) {
 	switch {
 	case as != nil:
 		c.Process.User = specs.User{UID: as.Uid, GID: as.Gid}
 	case !d.runtime.kernel:
-		c.Process.User = specs.User{UID: sandboxUser, GID: sandboxUser}
 		c.Linux.Namespaces = append(c.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
-		c.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: sandboxUser, HostID: uint32(os.Geteuid()), Size: 1}}
-		c.Linux.GIDMappings = []specs.LinuxIDMapping{{ContainerID: sandboxUser, HostID: uint32(os.Getegid()), Size: 1}}
+		uid, gid := uint32(os.Geteuid()), uint32(os.Getegid())
+		if lent {
+			uid, gid = 0, 0
+		}
+		c.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: uid, Size: 1}}
+		c.Linux.GIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: gid, Size: 1}}
 	}
 }
 
 func (d *oci) mounts(spec Spec) []specs.Mount {
 	size := func(bytes int) string { return "size=" + strconv.Itoa(bytes) }
+	dev := []string{"nosuid", "mode=755", "size=65536"}
+	if !d.runtime.kernel { // runsc could not write to /dev/null then; its /dev is none of the host's
+		dev = append(dev, "ro")
+	}
 	mounts := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "mode=755", "size=65536"}},
+		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: dev},
 		{Destination: "/dev/shm", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", size(shmBytes)}},
 		{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=1777", size(spec.Limits.TmpMB << 20)}},
 	}

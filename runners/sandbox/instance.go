@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -55,9 +54,9 @@ type instance struct {
 	as      *syscall.Credential // nil is the server's own user
 	cmd     *exec.Cmd
 	tree    tree
+	census  census
 	done    chan struct{}
 	exit    Exit
-	alone   atomic.Int64 // how many threads there were when the program had no child
 	close   func() error
 }
 
@@ -173,18 +172,9 @@ func (i *instance) Usage() Usage {
 // ResetPeak implements Instance.
 func (i *instance) ResetPeak() { i.command.group.ResetPeak() }
 
-// Processes implements Instance. To look at every thread's children takes a while, so it is done only when there are more or
-// fewer threads than when it was done last and nothing was found.
+// Processes implements Instance.
 func (i *instance) Processes() (int, error) {
-	tasks := i.command.group.Tasks()
-	if tasks != 0 && tasks == i.alone.Load() {
-		return 0, nil
-	}
-	n, err := i.tree.processes()
-	if n == 0 && err == nil {
-		i.alone.Store(tasks)
-	}
-	return n, err
+	return i.census.count(i.command.group.Tasks, i.tree)
 }
 
 // Kill implements Instance.

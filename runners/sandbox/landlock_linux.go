@@ -91,7 +91,7 @@ func (d *landlocked) prepare(spec Spec, as *syscall.Credential) (*command, error
 	if err != nil {
 		return nil, errors.Join(err, removeAll(tmp))
 	}
-	c.attributes, c.limits, c.watch = processAttributes(nil), spec.Limits, watchGroup(as, tmp)
+	c.attributes, c.limits, c.watch = processAttributes(nil), spec.Limits, watchGroup(c, as, tmp)
 	c.cleanup = func() error { return removeAll(tmp) }
 	return c, nil
 }
@@ -119,7 +119,7 @@ func (p *landlockPlan) enforce() error {
 		landlock.ROFiles(readableFiles...).IgnoreIfMissing(),
 		landlock.RWFiles(usableDevices...).IgnoreIfMissing(),
 	}
-	for _, path := range slices.Concat(readableFolders, hostFiles, p.Read) {
+	for _, path := range slices.Concat(readableFolders, certificateFolders, []string{linkFolder}, tables, p.Read) {
 		info, err := os.Stat(path)
 		switch {
 		case err != nil:

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/voltrun/voltrun/runners/sandbox/network"
+	"github.com/voltrun/voltrun/runners/sandbox/limits"
 )
 
 // ociRuntime is what differs between programs with runc's command line.
@@ -24,14 +24,15 @@ type ociRuntime struct {
 	passes    bool     // descriptors beyond standard error
 	kernel    bool     // a kernel of its own lies between: what lives inside is not seen from the host
 	ownGroup  bool     // it cannot be kept from making a control group
+	outlives  bool     // the container lives on when the runtime is killed, unless its first process asks to end with it
 	loopback  []string // flags of a program that may reach nothing
 	shared    []string // flags of a program that is in the network in which the runtime runs
 	processes int      // that it adds itself, with threads
 }
 
 var ociRuntimes = map[string]ociRuntime{
-	"crun":  {level: LevelNamespace, flags: []string{"--cgroup-manager=disabled"}, passes: true, processes: 4},
-	"runc":  {level: LevelNamespace, passes: true, ownGroup: true, processes: 32},
+	"crun":  {level: LevelNamespace, flags: []string{"--cgroup-manager=disabled"}, passes: true, outlives: true, processes: 4},
+	"runc":  {level: LevelNamespace, passes: true, outlives: true, ownGroup: true, processes: 32},
 	"krun":  {level: LevelKernel, flags: []string{"--cgroup-manager=disabled"}, kernel: true, processes: 64},
 	"runsc": {level: LevelKernel, flags: []string{"--ignore-cgroups"}, kernel: true, loopback: []string{"--network=none"}, shared: []string{"--network=host"}, processes: 128},
 }
@@ -67,7 +68,7 @@ func NewOCI(ctx context.Context, runtime string, refused []netip.Prefix) (Driver
 		return nil, err
 	}
 	if d.system, err = newSystem(); err == nil {
-		d.states, err = openStates(d.command)
+		d.states, err = openStates(d.deletion())
 	}
 	if err != nil {
 		return nil, errors.Join(err, d.host.close())
@@ -103,64 +104,66 @@ func (d *oci) command(states string, arguments ...string) []string {
 	return append(append(command, "--root", states), arguments...)
 }
 
+// deletion is how containers are deleted whose runtime was killed.
+func (d *oci) deletion() func(states, container string) []string {
+	if !d.runtime.ownGroup {
+		return nil
+	}
+	return func(states, container string) []string { return d.command(states, "delete", "--force", container) }
+}
+
 // prepare makes a bundle. The name of the bundle's folder is the container's.
-func (d *oci) prepare(ctx context.Context, spec Spec, as *syscall.Credential) (_ *command, err error) {
+func (d *oci) prepare(ctx context.Context, spec Spec, as *syscall.Credential) (*command, error) {
 	bundle, err := d.states.newBundle()
 	if err != nil {
 		return nil, err
 	}
-	var lent *network.Namespace
-	if spec.Egress {
-		lent, err = d.egress.open(ctx)
-	}
-	if err == nil {
-		err = d.system.writeBundle(bundle, d.configuration(bundle, spec, as))
-	}
-	if err != nil {
-		return nil, errors.Join(err, d.discard(bundle, lent))
-	}
 	c := &command{
-		argv: d.run(bundle, lent), dir: "/", limits: spec.Limits, launchers: d.runtime.processes,
+		argv: d.run(bundle, spec.Egress), dir: "/", limits: spec.Limits, launchers: d.runtime.processes,
 		env:        []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "XDG_RUNTIME_DIR=" + d.states.folder},
 		attributes: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
-		cleanup:    func() error { return d.discard(bundle, lent) },
 	}
-	c.watch = func(cmd *exec.Cmd) (tree, error) { return d.watch(cmd, c, bundle, lent) }
+	c.watch = func(cmd *exec.Cmd) (tree, error) { return d.watch(cmd, c.group, bundle) }
+	if err = d.system.writeBundle(bundle, d.configuration(bundle, spec, as)); err == nil && spec.Egress {
+		err = d.egress.lend(ctx, c)
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.states.remove(bundle))
+	}
+	lent := c.cleanup
+	c.cleanup = func() error {
+		err := d.states.remove(bundle) // with what a runtime that was killed could not remove
+		if lent != nil {
+			err = errors.Join(err, lent())
+		}
+		return err
+	}
 	return c, nil
-}
-
-// discard also removes what a runtime that was killed could not.
-func (d *oci) discard(bundle string, lent *network.Namespace) error {
-	err := d.states.remove(bundle)
-	if lent != nil {
-		err = errors.Join(err, lent.Close())
-	}
-	return err
 }
 
 // turned lets a runtime that passes on only the standard descriptors pass on the requests and the answers as two of them,
 // and says for the gate that it is passed: the program's own gate cannot. Inside, turnedBack makes 3 and 4 of them again;
-// what the program prints to standard output arrives with its standard error.
+// what the program prints to standard error arrives with its standard output.
 const (
-	turned     = `printf . >&5; exec 5>&- "$@" 0<&3 1>&4 3<&- 4>&-`
+	turned     = `printf . >&5; exec 5>&- "$@" 2>&1 0<&3 1>&4 3<&- 4>&-`
 	turnedBack = `exec 3<&0 4>&1 5>/dev/null </dev/null 1>&2; `
 )
 
-func (d *oci) run(bundle string, lent *network.Namespace) []string {
-	var argv, inNetwork []string
-	flags := []string{"run", "--bundle", bundle, "--pid-file", pidFile(bundle)}
-	if lent != nil {
-		argv, inNetwork = lent.Enter(), d.runtime.shared
-	} else {
-		inNetwork = d.runtime.loopback
+func (d *oci) run(bundle string, egress bool) []string {
+	flags, inNetwork := []string{"run", "--bundle", bundle, "--pid-file", pidFile(bundle)}, d.runtime.loopback
+	if egress {
+		inNetwork = d.runtime.shared
 	}
 	if d.runtime.passes {
 		flags = append(flags, "--preserve-fds", "3")
 	}
-	runtime := d.command(d.states.known(), append(flags, filepath.Base(bundle))...)
-	argv = append(argv, slices.Insert(runtime, 1, inNetwork...)...)
+	argv := d.command(d.states.known(), append(flags, filepath.Base(bundle))...)
+	argv = slices.Insert(argv, 1, inNetwork...)
 	if !d.runtime.passes {
 		argv = append([]string{"/bin/sh", "-c", turned, "sh"}, argv...)
+	}
+	if egress && !d.runtime.kernel && os.Geteuid() != 0 { // runc wants to own the mounts when it is root of a user namespace
+		argv = append([]string{"unshare", "--mount", "--"}, argv...)
 	}
 	return argv
 }
@@ -169,16 +172,13 @@ func pidFile(bundle string) string { return filepath.Join(bundle, "pid") }
 
 // watch finds the container's first process. A runtime that has put it into a control group of its own gets it taken out
 // of there again, so that what it uses is counted with ours.
-func (d *oci) watch(cmd *exec.Cmd, c *command, bundle string, lent *network.Namespace) (tree, error) {
-	if err := bindTo(c.group, lent); err != nil {
-		return nil, err
-	}
+func (d *oci) watch(cmd *exec.Cmd, group *limits.Group, bundle string) (tree, error) {
 	if d.runtime.kernel {
 		return watchRuntime(cmd, pidFile(bundle))
 	}
 	pid, err := awaitPid1(pidFile(bundle))
 	if err == nil && d.runtime.ownGroup {
-		err = c.group.Add(pid)
+		err = group.Add(pid)
 	}
 	if err != nil {
 		return nil, err

@@ -27,8 +27,8 @@ func candidates() []candidate {
 	}
 }
 
-// probeLimits are what a function gets at least: a driver must work within them.
-var probeLimits = Limits{MemoryMB: 128, TmpMB: 16, Processes: 64, OpenFiles: 256, FileMB: 16}
+// probeLimits are what a function may have. Of memory they leave enough for a binary with the race detector.
+var probeLimits = Limits{MemoryMB: 512, TmpMB: 16, Processes: 64, OpenFiles: 256, FileMB: 16}
 
 // bait is what a probe puts up on the host, and what the probing program learns about it.
 type bait struct {

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+
+	"github.com/voltrun/voltrun/runners/sandbox/limits"
 )
 
 // processName is what plain processes are asked for by.
@@ -52,11 +54,13 @@ func (d *processes) prepare(spec Spec, as *syscall.Credential) (*command, error)
 		return nil, err
 	}
 	l := d.perProcess(spec.Limits, as)
-	return &command{
+	c := &command{
 		argv: gated(l, becomeProgram, spec.Argv), env: append(homeIn(tmp), spec.Env...), dir: tmp,
-		attributes: processAttributes(as), limits: spec.Limits, watch: watchGroup(as, tmp),
+		attributes: processAttributes(as), limits: spec.Limits,
 		cleanup: func() error { return removeAll(tmp) },
-	}, nil
+	}
+	c.watch = watchGroup(c, as, tmp)
+	return c, nil
 }
 
 // homeIn comes first in the environment, so that a program cannot be told of another home by mistake.
@@ -78,12 +82,16 @@ func makeTmp(as *syscall.Credential) (string, error) {
 // environment.
 type groupTree struct {
 	cmd    *exec.Cmd
+	group  *limits.Group
 	as     *syscall.Credential
 	marker string
 }
 
-func watchGroup(as *syscall.Credential, tmp string) func(*exec.Cmd) (tree, error) {
-	return func(cmd *exec.Cmd) (tree, error) { return &groupTree{cmd: cmd, as: as, marker: "TMPDIR=" + tmp}, nil }
+// watchGroup is how a command's processes are found that has no namespace.
+func watchGroup(c *command, as *syscall.Credential, tmp string) func(*exec.Cmd) (tree, error) {
+	return func(cmd *exec.Cmd) (tree, error) {
+		return &groupTree{cmd: cmd, group: c.group, as: as, marker: "TMPDIR=" + tmp}, nil
+	}
 }
 
 func (t *groupTree) program() int { return t.cmd.Process.Pid }
@@ -91,8 +99,14 @@ func (t *groupTree) kill()        { _ = syscall.Kill(-t.cmd.Process.Pid, syscall
 func (t *groupTree) await()       { waitGroup(t.cmd) }
 func (t *groupTree) close() error { return endStrays(t.as, t.marker) }
 
-// processes counts what descends from the program. What has left its parents is not found without looking at the whole host.
-func (t *groupTree) processes() (int, error) { return descendants(t.cmd.Process.Pid) }
+// processes counts what is in the control group beside the program. Without one, what has left its parents is not found.
+func (t *groupTree) processes() (int, error) {
+	if !t.group.Bounded() {
+		return descendants(t.cmd.Process.Pid)
+	}
+	n, err := t.group.Processes()
+	return max(n-1, 0), err
+}
 
 // removeAll deletes a folder, also what was made unreadable in it.
 func removeAll(folder string) error {

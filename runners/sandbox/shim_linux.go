@@ -32,12 +32,11 @@ func init() {
 		return
 	}
 	runtime.LockOSThread() // credentials and filters belong to a thread, and the thread that executes the program has to have them
-	if err := becomeSandboxed(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	}
+	fmt.Fprintln(os.Stderr, becomeSandboxed())
 	os.Exit(1)
 }
 
+// becomeSandboxed returns only when something has failed.
 func becomeSandboxed() error {
 	var plan shimPlan
 	from := os.NewFile(6, "plan")

@@ -25,12 +25,14 @@ var systemFiles = map[string]string{
 	"resolv.conf":   "nameserver 10.0.2.3\noptions timeout:3 attempts:2\n",
 }
 
-// hostFiles are what programs need of the host's own /etc: certificates (never keys), which of several packages
-// /usr/bin/awk and such stand for, and the linker's table. None of them is secret.
-var hostFiles = []string{
-	"/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted", "/etc/ca-certificates/extracted",
-	"/etc/alternatives", "/etc/ld.so.cache", "/etc/localtime",
-}
+// Of the host's own /etc, programs need certificates (never keys), what stands for /usr/bin/awk and such where several
+// packages have one, the linker's table, and the local time. None of them is secret. Only certificates are renewed while
+// a server runs; the others are copied, since each mount takes its time at every start.
+var (
+	certificateFolders = []string{"/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted", "/etc/ca-certificates/extracted"}
+	linkFolder         = "/etc/alternatives"
+	tables             = []string{"/etc/ld.so.cache", "/etc/localtime"}
+)
 
 // system is the read-only part of the host that is the same for every program.
 type system struct {
@@ -48,7 +50,7 @@ func newSystem() (*system, error) {
 	s := &system{folder: folder, mounts: []Mount{{"/usr", "/usr"}, {filepath.Join(folder, "etc"), "/etc"}}, links: map[string]string{}}
 	s.findFolders()
 	if err = s.writeFiles(); err == nil {
-		err = s.placeHostFiles()
+		err = s.takeFromHost()
 	}
 	if err != nil {
 		_ = s.close()
@@ -96,26 +98,44 @@ func passwd() string {
 	return lines
 }
 
-// placeHostFiles makes a mount point in our /etc for each of the host's files that there are.
-func (s *system) placeHostFiles() error {
-	for _, path := range hostFiles {
+// takeFromHost adds what there is of the host's /etc.
+func (s *system) takeFromHost() error {
+	for _, path := range certificateFolders {
 		real, err := filepath.EvalSymlinks(path)
 		if err != nil {
 			continue
 		}
-		point := filepath.Join(s.folder, path)
-		info, err := os.Stat(real)
-		switch {
-		case err != nil:
-		case info.IsDir():
-			err = makeFolder(point)
-		default:
-			err = writeReadable(point, "")
-		}
-		if err != nil {
+		if err := makeFolder(filepath.Join(s.folder, path)); err != nil {
 			return err
 		}
 		s.mounts = append(s.mounts, Mount{real, path})
+	}
+	for _, path := range tables {
+		if content, err := os.ReadFile(path); err == nil {
+			if err := writeReadable(filepath.Join(s.folder, path), string(content)); err != nil {
+				return err
+			}
+		}
+	}
+	return s.copyLinks()
+}
+
+func (s *system) copyLinks() error {
+	entries, err := names(linkFolder)
+	if err != nil {
+		return nil //nolint:nilerr // most distributions have no such folder
+	}
+	if err := makeFolder(filepath.Join(s.folder, linkFolder)); err != nil {
+		return err
+	}
+	for _, name := range entries {
+		target, err := os.Readlink(filepath.Join(linkFolder, name))
+		if err != nil {
+			continue // not a link
+		}
+		if err := os.Symlink(target, filepath.Join(s.folder, linkFolder, name)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -127,6 +127,15 @@ func childrenOf(pid int) ([]int, error) {
 	return children, nil
 }
 
+// threadsOf counts the threads of a process: their folder has a link for each, and two of its own.
+func threadsOf(pid int) int {
+	var folder unix.Stat_t
+	if unix.Stat("/proc/"+strconv.Itoa(pid)+"/task", &folder) != nil {
+		return 0
+	}
+	return int(folder.Nlink) - 2
+}
+
 func names(folder string) ([]string, error) {
 	dir, err := os.Open(folder)
 	if err != nil {

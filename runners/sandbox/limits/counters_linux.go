@@ -19,7 +19,7 @@ func openCounters(unified bool, folders map[string]string) counters {
 		folder := folders[freezer]
 		return counters{
 			current: open(folder, "memory.current"), peak: openPeak(folder, "memory.peak"), cpu: open(folder, "cpu.stat"), cpuUnit: time.Microsecond,
-			tasks: open(folder, "pids.current"),
+			tasks: open(folders[pids], "pids.current"),
 		}
 	}
 	return counters{
@@ -70,14 +70,14 @@ func (g *Group) Usage() Usage {
 	return Usage{MemoryBytes: number(c.current), PeakBytes: number(c.peak), CPU: time.Duration(number(c.cpu)) * c.cpuUnit}
 }
 
-// Tasks counts the threads of all processes in the group; 0 when that is not known. It costs a microsecond.
-func (g *Group) Tasks() int64 {
+// Tasks counts the group's processes with their threads. It costs about a microsecond; 0 is unknown.
+func (g *Group) Tasks() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.manager == nil || g.closed {
 		return 0
 	}
-	return number(g.counters.tasks)
+	return int(number(g.counters.tasks))
 }
 
 // ResetPeak lets the peak begin anew, at what is used now.

@@ -17,7 +17,7 @@ import (
 const folderPrefix = "voltrun-"
 
 // claim makes a folder for this server and locks it. The kernel lets go of the lock when the server ends, however it does:
-// an unlocked folder belongs to nobody.
+// an unlocked folder belongs to nobody. Other users cannot open it.
 func (t *Tree) claim(parent string) (string, error) {
 	const attempts = 3
 	for range attempts {
@@ -28,7 +28,7 @@ func (t *Tree) claim(parent string) (string, error) {
 		lock, err := lockFolder(folder)
 		if err == nil && cgroups.PathExists(folder) {
 			t.locks = append(t.locks, lock)
-			return folder, os.Chmod(folder, 0o755)
+			return folder, nil
 		}
 		if lock != nil {
 			_ = lock.Close()
@@ -59,9 +59,10 @@ func removeDead(mounts []string) {
 				return nil
 			}
 			if lock, err := lockFolder(path); err == nil {
-				if err := errors.Join(endAll(path), cgroups.RemovePath(path)); err == nil {
+				err := errors.Join(endAll(path), cgroups.RemovePath(path))
+				if err == nil {
 					removed++
-				} else {
+				} else if !errors.Is(err, os.ErrPermission) { // else it is another user's
 					slog.Warn("A control group of a server that is dead cannot be removed", "group", path, "error", err)
 				}
 				_ = lock.Close()

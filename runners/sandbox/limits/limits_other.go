@@ -42,6 +42,9 @@ func (g *Group) Bounded() bool { return false }
 // Processes is 0: nothing is counted.
 func (g *Group) Processes() (int, error) { return 0, nil }
 
+// Tasks is 0: nothing is counted.
+func (g *Group) Tasks() int { return 0 }
+
 // OOMKilled is false.
 func (g *Group) OOMKilled() bool { return false }
 
@@ -50,9 +53,6 @@ func (g *Group) Freeze(bool) error { return nil }
 
 // Usage is zero.
 func (g *Group) Usage() Usage { return Usage{} }
-
-// Tasks counts nothing here.
-func (g *Group) Tasks() int64 { return 0 }
 
 // ResetPeak does nothing.
 func (g *Group) ResetPeak() {}
