@@ -238,7 +238,7 @@ func TestWhatIsAskedWronglyOfAnAuditIsToldWhatToDo(t *testing.T) {
 	}
 	for said, args := range map[string][]string{
 		"is not a public key": {"--key", "x"}, "no such file": {"--head", file}, "open " + file: {"--bundle", file},
-		"unknown flag": {"--all"}, "unknown command": {file},
+		"unknown flag": {"--all"}, "1 argument given": {file},
 	} {
 		require.Contains(t, s.failWith(t, 2, append([]string{"audit", "verify"}, args...)...), said, "%v", args)
 	}

@@ -148,7 +148,7 @@ func TestATransferThatCannotBeSaysWhyAndLeavesNothingBehind(t *testing.T) {
 		{from, "has events already", []string{"import", "--key-file", key, file}},
 		{from, "nothing of it was imported here", []string{"import", "--abandon", uuid.NewString()}},
 		{from, "is not the id of an account", []string{"import", "--abandon", "ada"}},
-		{from, "unknown command", []string{"import", "--abandon", uuid.NewString(), file}},
+		{from, "1 argument given", []string{"import", "--abandon", uuid.NewString(), file}},
 		{from, "There is no account with the email address bob@example.com", []string{"export", "--account", "bob@example.com", filepath.Join(dir, "new")}},
 		{from, "there is no such account", []string{"export", "--account", uuid.NewString(), filepath.Join(dir, "new")}},
 		{from, "--unfinished is for an account", []string{"export", "--unfinished", filepath.Join(dir, "new")}},

@@ -8,13 +8,13 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/fx"
 
@@ -142,12 +142,27 @@ func TestAccessTokensOutliveARestart(t *testing.T) {
 	client{s.url(), account.Token}.must(t, http.StatusOK, "GET", "/api/auth/me", nil, nil)
 }
 
+// running tells whether a process of this host has the title.
+func running(t *testing.T, title string) bool {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	require.NoError(t, err)
+	for _, line := range lines {
+		if content, err := os.ReadFile(line); err == nil && strings.HasPrefix(string(content), title) {
+			return true
+		}
+	}
+	return false
+}
+
 func TestFunctionsEndWithTheServer(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	s.start(t)
 	c := s.register(t)
-	function := c.createFunction(t, "nodejs", `exports.handler = () => { console.log(process.pid); return new Promise(() => setInterval(() => {}, 1000)); }`)
+	title := "voltrun-test-" + uuid.NewString() // by which its process is known on the host
+	function := c.createFunction(t, "nodejs", `process.title = '`+title+`';
+		exports.handler = () => { console.log(process.title); return new Promise(() => setInterval(() => {}, 1000)); }`)
 	id, err := c.execute(t.Context(), function, nil)
 	require.NoError(t, err)
 	var logs struct{ Logs string }
@@ -155,10 +170,9 @@ func TestFunctionsEndWithTheServer(t *testing.T) {
 		c.must(t, http.StatusOK, "GET", "/api/executions/"+id.String()+"/logs", nil, &logs)
 		return logs.Logs != ""
 	}, 30*time.Second, 20*time.Millisecond, "what a function prints is seen while it runs")
+	require.True(t, running(t, title))
 	s.kill(t)
-	require.Eventually(t, func() bool {
-		return exec.Command("kill", "-0", strings.TrimSpace(logs.Logs)).Run() != nil
-	}, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return !running(t, title) }, 10*time.Second, 10*time.Millisecond)
 
 	s.start(t)
 	x := c.awaitEnd(t, id)
