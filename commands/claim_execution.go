@@ -19,14 +19,19 @@ func (h ClaimExecutionHandler) Handle(ctx context.Context, executionID, workerID
 	if err != nil {
 		return nil, err
 	}
+	return h.Accepted(ctx, *attempt, workerID)
+}
+
+// Accepted is Handle for who has the execution at hand as it was accepted.
+func (h ClaimExecutionHandler) Accepted(ctx context.Context, attempt domain.Attempt, workerID uuid.UUID) (*domain.Attempt, error) {
 	events, err := domain.StartExecution{WorkerID: workerID}.Decide(attempt.Execution)
 	if err != nil {
 		return nil, err
 	}
-	if err := h.journal.advance(ctx, attempt, workerID, domain.ErrNotClaimable, events...); err != nil {
+	if err := h.journal.advance(ctx, &attempt, workerID, domain.ErrNotClaimable, events...); err != nil {
 		return nil, err
 	}
-	return attempt, nil
+	return &attempt, nil
 }
 
 func (h ClaimExecutionHandler) load(ctx context.Context, executionID uuid.UUID) (*domain.Attempt, error) {
@@ -48,10 +53,7 @@ func (h ClaimExecutionHandler) load(ctx context.Context, executionID uuid.UUID) 
 // else has written to the execution or its account was erased. It does not stop for ctx: whoever asked must not believe that nothing was written
 // when it was.
 func (j *journal) advance(ctx context.Context, attempt *domain.Attempt, workerID uuid.UUID, lost error, events ...domain.Event) error {
-	write, err := j.write(ctx, attempt.Execution.ID, eventstore.Exactly(attempt.Version), eventstore.Metadata{
-		AccountID: attempt.Execution.AccountID, Actor: domain.Actor{Kind: domain.ActorWorker, ID: workerID},
-		CorrelationID: attempt.CorrelationID, CausationID: attempt.RequestEventID,
-	}, events...)
+	write, err := j.write(ctx, attempt.Execution.ID, eventstore.Exactly(attempt.Version), workerMetadata(attempt, workerID), events...)
 	if errors.Is(err, domain.ErrAccountErased) {
 		return lost
 	}
@@ -65,9 +67,21 @@ func (j *journal) advance(ctx context.Context, attempt *domain.Attempt, workerID
 	if err != nil {
 		return err
 	}
+	advanced(attempt, events)
+	return nil
+}
+
+func workerMetadata(attempt *domain.Attempt, workerID uuid.UUID) eventstore.Metadata {
+	return eventstore.Metadata{
+		AccountID: attempt.Execution.AccountID, Actor: domain.Actor{Kind: domain.ActorWorker, ID: workerID},
+		CorrelationID: attempt.CorrelationID, CausationID: attempt.RequestEventID,
+	}
+}
+
+// advanced moves an attempt on by the events that the worker has written.
+func advanced(attempt *domain.Attempt, events []domain.Event) {
 	attempt.Version += len(events)
 	for _, e := range events {
 		attempt.Execution = attempt.Execution.Evolve(e)
 	}
-	return nil
 }

@@ -44,6 +44,15 @@ func (c *functionCache) newest(ctx context.Context, j *journal, id uuid.UUID) (d
 	return h.state, err
 }
 
+// known returns a function as it was when it was last looked at, with its version. What is decided from it has to be
+// appended at that version.
+func (c *functionCache) known(ctx context.Context, j *journal, id uuid.UUID) (history[domain.Function], error) {
+	if h, ok := c.histories.Get(functionVersion{id: id}); ok {
+		return h, nil
+	}
+	return c.history(ctx, j, id)
+}
+
 // at returns a function as it was at a version.
 func (c *functionCache) at(ctx context.Context, j *journal, id uuid.UUID, version int) (domain.Function, error) {
 	h, err := c.load(ctx, j, functionVersion{id, version}, version)

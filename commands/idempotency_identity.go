@@ -2,10 +2,8 @@ package commands
 
 import (
 	"bytes"
-	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -14,7 +12,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/voltrun/voltrun/eventstore"
 )
 
 // identity is all that is derived from the owner and the key of a request. The key goes into everything and is stored
@@ -67,20 +66,14 @@ func idAt(at time.Time, random io.Reader) uuid.UUID {
 
 // seal makes an answer unreadable, together with the fingerprint of what it answers.
 func (id identity) seal(answer []byte) []byte {
-	nonce := make([]byte, chacha20poly1305.NonceSizeX)
-	_, _ = rand.Read(nonce) // never fails, by its contract
-	return id.aead().Seal(nonce, nonce, append(bytes.Clone(id.fingerprint), answer...), id.stream[:])
+	return id.box().Seal(nil, append(bytes.Clone(id.fingerprint), answer...), id.stream[:])
 }
 
 // open returns a sealed answer, if it is one to the same content.
 func (id identity) open(sealed []byte) ([]byte, error) {
-	altered := fmt.Errorf("the answer to request %s was altered", id.stream)
-	if len(sealed) < chacha20poly1305.NonceSizeX {
-		return nil, altered
-	}
-	answer, err := id.aead().Open(nil, sealed[:chacha20poly1305.NonceSizeX], sealed[chacha20poly1305.NonceSizeX:], id.stream[:])
+	answer, err := id.box().Open(sealed, id.stream[:])
 	if err != nil {
-		return nil, altered
+		return nil, fmt.Errorf("the answer to request %s was altered", id.stream)
 	}
 	if !id.isOf(answer[:len(id.fingerprint)]) {
 		return nil, errOtherContent
@@ -88,10 +81,4 @@ func (id identity) open(sealed []byte) ([]byte, error) {
 	return answer[len(id.fingerprint):], nil
 }
 
-func (id identity) aead() cipher.AEAD {
-	aead, err := chacha20poly1305.NewX(id.derive("answer"))
-	if err != nil {
-		panic(err) // only for a key of another length
-	}
-	return aead
-}
+func (id identity) box() *eventstore.Box { return eventstore.NewBox([32]byte(id.derive("answer"))) }

@@ -10,14 +10,9 @@ import { createReadStream } from 'node:fs'
 import { createInterface } from 'node:readline'
 
 const sha256 = (...parts) => parts.reduce((hash, part) => hash.update(part), createHash('sha256')).digest()
-const LEAF = Buffer.from([0]), NODE = Buffer.from([1]) // RFC 6962, 2.1: what keeps a leaf from being taken for a node
-const leafHash = (text) => sha256(LEAF, text)
-const nodeHash = (left, right) => sha256(NODE, left, right)
-
-class NotTrue extends Error {}
-function must(holds, what) {
-  if (!holds) throw new NotTrue(what)
-}
+const leafHash = (text) => sha256(Buffer.of(0), text) // RFC 6962, 2.1: the byte keeps a leaf from being taken for a node
+const nodeHash = (left, right) => sha256(Buffer.of(1), left, right)
+const must = (holds, what) => { if (!holds) throw new Error(what) }
 
 // A public key is name+hash+base64(1 || Ed25519 key), as in C2SP's signed-note.
 function parseKey(text) {
@@ -34,7 +29,6 @@ function parseKey(text) {
 // A head is a signed note: the origin, the size and the root in a line each, an empty line, and signatures.
 function openHead(note, key) {
   const end = note.lastIndexOf('\n\n')
-  must(end > 0, 'The head is not a signed note.')
   const text = note.slice(0, end + 1)
   const signed = note.slice(end + 2).split('\n').some((line) => {
     const [dash, name, base64] = line.split(' ')
@@ -59,8 +53,7 @@ function rootByProof(hash, index, size, proof) {
     } else {
       hash = nodeHash(hash, sibling)
     }
-    index = Math.floor(index / 2)
-    last = Math.floor(last / 2)
+    [index, last] = [Math.floor(index / 2), Math.floor(last / 2)]
   }
   must(last === 0, 'The proof is too short.')
   return hash
@@ -77,20 +70,23 @@ class Tree {
       this.full.push(nodeHash(this.full.pop(), right))
     }
   }
-  root() {
-    return this.full.reduceRight((right, left) => nodeHash(left, right))
-  }
+  root = () => this.full.reduceRight((right, left) => nodeHash(left, right))
 }
 
 // A leaf is 16 lines of text; see docs/auditing.md.
 function parseLeaf(text) {
   const lines = text.split('\n')
   must(lines.length === 17 && lines[0] === 'voltrun event v1' && lines[16] === '', 'There is no leaf.')
-  return { position: Number(lines[1]), stream: lines[2], account: lines[7], commitment: lines[15] }
+  return { position: Number(lines[1]), stream: lines[2], type: lines[5], account: lines[7], commitment: lines[15] }
 }
 
+// Whether a log.archived event says that this payload was archived, which happens to nothing but what functions print.
+const covers = (fact, { position, type, account }) =>
+  type === 'execution.log_line' && fact.types.includes(type) && fact.from <= position && position <= fact.to &&
+  (!fact.accounts?.length || fact.accounts.includes(account)) && !fact.except?.includes(account)
+
 function checkEvent(event, state) {
-  const { header, head, tree, counts } = state
+  const { header, head, tree, absent } = state
   const leaf = parseLeaf(event.leaf)
   must(leaf.position === event.position && leaf.position > state.last, 'The event stands in the wrong place.')
   must(header.account === undefined || leaf.account === header.account, 'It is of another account.')
@@ -104,38 +100,46 @@ function checkEvent(event, state) {
     must(root.equals(head.root), 'It does not stand there in the log that was signed.')
   }
   state.last = leaf.position
+  state.events++
+  if (leaf.type === 'account.erased') state.erasures.add(leaf.stream)
   if (event.content === null) {
-    must(['erased', 'archived'].includes(event.reason), `Its content is ${event.reason ?? 'missing'}.`)
-    counts[event.reason]++
-    return
+    must(Object.hasOwn(absent, event.reason ?? ''), `Its content is ${event.reason ?? 'missing'}.`)
+    return absent[event.reason].push({ position: leaf.position, type: leaf.type, account: leaf.account })
   }
   const commitment = sha256(Buffer.from(event.salt, 'hex'), event.content).toString('hex')
   must(commitment === leaf.commitment, 'What it says is not what was recorded.')
-  counts.opened++
+  if (leaf.type === 'log.archived') state.archivals.push(JSON.parse(event.content))
 }
 
 async function check(file, knownKey) {
-  const state = { last: 0, tree: new Tree(), counts: { opened: 0, erased: 0, archived: 0 } }
-  let events = 0
+  const absent = { erased: [], archived: [] }
+  const state = { last: 0, events: 0, tree: new Tree(), absent, erasures: new Set(), archivals: [] }
   for await (const line of createInterface({ input: createReadStream(file) })) {
+    const event = JSON.parse(line)
     if (!state.header) {
-      const header = (state.header = JSON.parse(line))
-      must(header.format === 'voltrun bundle' && header.version === 1, 'This is not a bundle of VoltRun.')
-      state.head = openHead(header.head, parseKey(knownKey ?? header.public_key))
+      must(event.format === 'voltrun bundle' && event.version === 1, 'This is not a bundle of VoltRun.')
+      state.header = event
+      state.head = openHead(event.head, parseKey(knownKey ?? event.public_key))
       continue
     }
-    const event = JSON.parse(line)
+    must(state.end === undefined, 'Something stands behind the end.')
+    if ((state.end = event.events) !== undefined) continue
     try {
       checkEvent(event, state)
     } catch (err) {
-      throw err instanceof NotTrue ? new NotTrue(`Position ${event.position}: ${err.message}`) : err
+      throw new Error(`Position ${event.position}: ${err.message}`)
     }
-    events++
   }
-  const { header, head, tree, counts } = state
-  must(header && events === header.events, `The bundle has ${events} events and not the ${header?.events} that it says: it is not whole.`)
+  const { header, head, tree, events, end } = state
+  must(header && events === end, `The bundle has ${events} events and no end that says so: it is not whole.`)
   must(!header.complete || (tree.size === head.size && tree.root().equals(head.root)), 'These are not all events that were signed.')
-  console.log(`OK: ${events} events of a log of ${head.size}: ${counts.opened} opened, ${counts.erased} erased, ${counts.archived} archived.`)
+  const { erased, archived } = absent, opened = events - erased.length - archived.length
+  console.log(`OK: ${events} events of a log of ${head.size}: ${opened} opened, ${erased.length} erased, ${archived.length} archived.`)
+  const notErased = erased.filter((leaf) => !state.erasures.has(leaf.account))
+  const notArchived = archived.filter((leaf) => !state.archivals.some((fact) => covers(fact, leaf)))
+  for (const [n, reason] of [[notErased.length, 'erased'], [notArchived.length, 'archived']]) {
+    if (n) console.log(`NOT PROVED: ${n} payloads are absent. The bundle says that they were ${reason}, and nothing in it proves that.`)
+  }
   console.log(`Signed by ${knownKey ?? header.public_key}${knownKey ? '' : ' (as the bundle says: compare it with what you know)'}`)
 }
 

@@ -14,6 +14,16 @@ type Impersonal interface {
 	Impersonal()
 }
 
+// ImpersonalTypes lists the types of impersonal events.
+func ImpersonalTypes() (types []string) {
+	for _, e := range Events() {
+		if _, impersonal := e.(Impersonal); impersonal {
+			types = append(types, e.EventType())
+		}
+	}
+	return types
+}
+
 // Redacted stands for an event whose account was erased: that it happened is all that can be known. No fold knows it.
 type Redacted struct{ Type string }
 

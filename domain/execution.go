@@ -61,6 +61,12 @@ type Attempt struct {
 	CorrelationID  uuid.UUID // the request in which it was asked for
 }
 
+// Outcome is how an execution ended, for who waits for it.
+type Outcome struct {
+	End     Event  // an ExecutionCompleted or an ExecutionFailed; nil when it was not recorded here
+	LogTail string // the last of what it printed
+}
+
 // LogStream says where a line was printed.
 type LogStream string
 
@@ -156,7 +162,6 @@ type RequestExecution struct {
 	FunctionID  uuid.UUID
 	Function    Function // the state of FunctionID's stream
 	Input       json.RawMessage
-	WorkerID    uuid.UUID // who claims it at once; nil when it waits
 }
 
 // Decide accepts the execution. An absent input is the empty object.
@@ -178,14 +183,10 @@ func (c RequestExecution) Decide(x Execution) ([]Event, error) {
 	if x.ID != uuid.Nil {
 		return nil, Errorf(Conflict, "Execution %s exists already.", c.ExecutionID)
 	}
-	events := []Event{ExecutionRequested{
+	return []Event{ExecutionRequested{
 		ExecutionID: c.ExecutionID, AccountID: c.AccountID, FunctionID: f.ID, FunctionVersion: f.Version,
 		FunctionName: f.Name, Runtime: f.Runtime, Input: CompactJSON(input),
-	}}
-	if c.WorkerID != uuid.Nil {
-		events = append(events, ExecutionStarted{WorkerID: c.WorkerID})
-	}
-	return events, nil
+	}}, nil
 }
 
 // ErrNotClaimable answers a worker whose claim comes too late: the execution is another's, or over.

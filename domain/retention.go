@@ -58,6 +58,12 @@ func (RetentionChanged) EventType() string { return "account.retention_changed" 
 // EventType implements Event.
 func (LogArchived) EventType() string { return "log.archived" }
 
+// Concerns tells whether payloads of that type and account were archived, at the positions that the fact has.
+func (e LogArchived) Concerns(eventType string, account uuid.UUID) bool {
+	return slices.Contains(e.Types, eventType) && slices.Contains(archivable, eventType) &&
+		(len(e.Accounts) == 0 || slices.Contains(e.Accounts, account)) && !slices.Contains(e.Except, account)
+}
+
 // SetRetention asks for a retention of an account's events. Kinds that are not named keep theirs; nil days give a kind
 // the operator's.
 type SetRetention struct {

@@ -2,7 +2,6 @@ package eventstore
 
 import (
 	"context"
-	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/golang-lru/v2/expirable"
-	"golang.org/x/crypto/chacha20poly1305"
 )
 
 // DataKeySecret is the name of an account's data key in the vault.
@@ -35,11 +33,12 @@ var errNoDataKey = errors.New("its data key is not in the vault; restore the tab
 type KeyRing struct {
 	vault  Vault
 	read   func() ([]MasterKey, error)
-	known  *expirable.LRU[uuid.UUID, cipher.AEAD] // nil for an account that was erased
-	erased sync.Map                               // the ids of accounts that this process was told to be erased
+	known  *expirable.LRU[uuid.UUID, *Box] // nil for an account that was erased
+	erased sync.Map                        // the ids of accounts that this process was told to be erased
 
 	mu      sync.Mutex
-	masters []MasterKey // the first one wraps new keys, all of them unwrap
+	masters []MasterKey               // the first one wraps new keys, all of them unwrap
+	missed  map[MasterKeyID]uuid.UUID // master keys that were needed and not there, and an account that needed each
 }
 
 // NewKeyRing makes a key ring over a vault. The first master key wraps new data keys, all of them unwrap.
@@ -53,27 +52,10 @@ func NewKeyRing(vault Vault, master MasterKey, older ...MasterKey) *KeyRing {
 // asked again before a new data key is wrapped, and when a master key is not known.
 func OpenKeyRing(vault Vault, read func() ([]MasterKey, error)) (*KeyRing, error) {
 	k := &KeyRing{
-		vault: vault, read: read, known: expirable.NewLRU[uuid.UUID, cipher.AEAD](rememberedKeys, nil, KeysRememberedFor),
+		vault: vault, read: read, known: expirable.NewLRU[uuid.UUID, *Box](rememberedKeys, nil, KeysRememberedFor),
+		missed: map[MasterKeyID]uuid.UUID{},
 	}
 	return k, k.reread()
-}
-
-// reread takes over the master keys as they are now. One that has disappeared unwraps as long as this process lives:
-// it may be a mistake, and nobody else may have it.
-func (k *KeyRing) reread() error {
-	masters, err := k.read()
-	if err != nil {
-		return err
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, m := range k.masters {
-		if !slices.Contains(masters, m) {
-			masters = append(masters, m)
-		}
-	}
-	k.masters = masters
-	return nil
 }
 
 // seal makes the sealed payload of an event: nobody can move it to another event unnoticed.
@@ -82,10 +64,21 @@ func (k *KeyRing) seal(ctx context.Context, e NewEvent, disclosure []byte) ([]by
 	if err != nil {
 		return nil, err
 	}
-	sealed := make([]byte, 1+chacha20poly1305.NonceSizeX, 1+chacha20poly1305.NonceSizeX+len(disclosure)+chacha20poly1305.Overhead)
-	sealed[0] = formSealed
-	_, _ = rand.Read(sealed[1:]) // never fails, by its contract
-	return key.Seal(sealed, sealed[1:], disclosure, boundTo(e)), nil
+	return sealPayload(key, e, disclosure), nil
+}
+
+// SealPlain returns the sealed payload that says what an event's plain one says, so that its commitment stays true, or stays
+// broken when the payload was altered. When the event's account was erased, nobody can open it.
+func (k *KeyRing) SealPlain(ctx context.Context, e NewEvent) ([]byte, error) {
+	disclosure, ok := PlainDisclosure(e.Data)
+	if !ok {
+		return nil, ErrUnknownForm
+	}
+	data, err := k.seal(ctx, e, disclosure)
+	if errors.Is(err, ErrErased) {
+		return sealPayload(NewBox(newDataKey()), e, disclosure), nil
+	}
+	return data, err
 }
 
 // open returns the disclosure of a sealed payload, or ErrErased.
@@ -97,23 +90,20 @@ func (k *KeyRing) open(ctx context.Context, e NewEvent) ([]byte, error) {
 	return openSealed(key, e)
 }
 
-func openSealed(key cipher.AEAD, e NewEvent) ([]byte, error) {
-	if len(e.Data) < 1+chacha20poly1305.NonceSizeX {
-		return nil, ErrUnknownForm
-	}
-	nonce, box := e.Data[1:1+chacha20poly1305.NonceSizeX], e.Data[1+chacha20poly1305.NonceSizeX:]
-	disclosure, err := key.Open(nil, nonce, box, boundTo(e))
+func sealPayload(key *Box, e NewEvent, disclosure []byte) []byte {
+	return key.Seal([]byte{formSealed}, disclosure, e.ID[:], []byte(e.Type))
+}
+
+func openSealed(key *Box, e NewEvent) ([]byte, error) {
+	disclosure, err := key.Open(e.Data[1:], e.ID[:], []byte(e.Type))
 	if err != nil {
 		return nil, fmt.Errorf("the payload of event %s cannot be opened: it or its key was altered", e.ID)
 	}
 	return disclosure, nil
 }
 
-// boundTo is what a sealed payload belongs to.
-func boundTo(e NewEvent) []byte { return slices.Concat(e.ID[:], []byte(e.Type)) }
-
 // find returns an account's data key, or ErrErased.
-func (k *KeyRing) find(ctx context.Context, account uuid.UUID) (key cipher.AEAD, err error) {
+func (k *KeyRing) find(ctx context.Context, account uuid.UUID) (key *Box, err error) {
 	if _, told := k.erased.Load(account); told {
 		return nil, ErrErased
 	}
@@ -132,7 +122,7 @@ func (k *KeyRing) find(ctx context.Context, account uuid.UUID) (key cipher.AEAD,
 
 // load reads an account's data key from the vault. It is nil when the account was erased: only the vault's own word for it
 // counts, so that a vault that was lost or restored in part is not taken for many erasures.
-func (k *KeyRing) load(ctx context.Context, account uuid.UUID) (cipher.AEAD, error) {
+func (k *KeyRing) load(ctx context.Context, account uuid.UUID) (*Box, error) {
 	wrapped, err := k.vault.Get(ctx, account, DataKeySecret)
 	if errors.Is(err, ErrNoSecret) {
 		erased, err := k.vault.Erased(ctx, account)
@@ -148,14 +138,13 @@ func (k *KeyRing) load(ctx context.Context, account uuid.UUID) (cipher.AEAD, err
 }
 
 // ensure is find for an account that may be so new that it has no key yet.
-func (k *KeyRing) ensure(ctx context.Context, account uuid.UUID) (cipher.AEAD, error) {
+func (k *KeyRing) ensure(ctx context.Context, account uuid.UUID) (*Box, error) {
 	key, err := k.find(ctx, account)
 	if !errors.Is(err, errNoDataKey) {
 		return key, err
 	}
-	var fresh [chacha20poly1305.KeySize]byte
-	_, _ = rand.Read(fresh[:]) // never fails, by its contract
-	_ = k.reread()             // a key that was replaced must wrap nothing more; when there is nothing to read, what is known goes on
+	fresh := newDataKey()
+	_ = k.reread() // a key that was replaced must wrap nothing more; when there is nothing to read, what is known goes on
 	kept, err := k.vault.PutNew(ctx, account, DataKeySecret, k.wrap(account, fresh))
 	if errors.Is(err, ErrNoSecret) {
 		return nil, ErrErased
@@ -173,9 +162,7 @@ func (k *KeyRing) ensure(ctx context.Context, account uuid.UUID) (cipher.AEAD, e
 // SystemKey returns a key for a purpose of the system's own, which is the same for every server on the vault and stays the
 // same when the master key is changed: it comes from the data key of the nil account, which belongs to nobody.
 func (k *KeyRing) SystemKey(ctx context.Context, purpose string) (key [32]byte, err error) {
-	var fresh [chacha20poly1305.KeySize]byte
-	_, _ = rand.Read(fresh[:]) // never fails, by its contract
-	wrapped, err := k.vault.PutNew(ctx, uuid.Nil, DataKeySecret, k.wrap(uuid.Nil, fresh))
+	wrapped, err := k.vault.PutNew(ctx, uuid.Nil, DataKeySecret, k.wrap(uuid.Nil, newDataKey()))
 	if err != nil {
 		return key, err
 	}
@@ -183,7 +170,7 @@ func (k *KeyRing) SystemKey(ctx context.Context, purpose string) (key [32]byte, 
 	if err != nil {
 		return key, err
 	}
-	derived, err := hkdf.Expand(sha256.New, secret, purpose, len(key))
+	derived, err := hkdf.Expand(sha256.New, secret[:], purpose, len(key))
 	copy(key[:], derived)
 	return key, err
 }
@@ -214,73 +201,7 @@ func (k *KeyRing) Erased(ctx context.Context, account uuid.UUID) (bool, error) {
 	return false, err
 }
 
-func (k *KeyRing) wrap(account uuid.UUID, key [chacha20poly1305.KeySize]byte) []byte {
-	master := k.newest()
-	id := master.ID()
-	var nonce [chacha20poly1305.NonceSizeX]byte
-	_, _ = rand.Read(nonce[:]) // never fails, by its contract
-	return master.aead().Seal(slices.Concat(id[:], nonce[:]), nonce[:], key[:], account[:])
-}
-
-func (k *KeyRing) newest() MasterKey {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.masters[0]
-}
-
-func (k *KeyRing) unwrap(account uuid.UUID, wrapped []byte) (cipher.AEAD, error) {
-	key, err := k.unwrapKey(account, wrapped)
-	if err != nil {
-		return nil, err
-	}
-	return newAEAD(key), nil
-}
-
-func (k *KeyRing) unwrapKey(account uuid.UUID, wrapped []byte) ([]byte, error) {
-	const nonceBegin = len(MasterKeyID{})
-	const nonceEnd = nonceBegin + chacha20poly1305.NonceSizeX
-	if len(wrapped) < nonceEnd {
-		return nil, fmt.Errorf("the data key of account %s is damaged", account)
-	}
-	master, err := k.master(MasterKeyID(wrapped))
-	if err != nil {
-		return nil, fmt.Errorf("the data key of account %s: %w", account, err)
-	}
-	key, err := master.aead().Open(nil, wrapped[nonceBegin:nonceEnd], wrapped[nonceEnd:], account[:])
-	if err != nil {
-		return nil, fmt.Errorf("the data key of account %s was altered", account)
-	}
-	return key, nil
-}
-
-// master finds a master key, also one that was added since they were read.
-func (k *KeyRing) master(id MasterKeyID) (MasterKey, error) {
-	if m, ok := k.lookUp(id); ok {
-		return m, nil
-	}
-	if err := k.reread(); err != nil {
-		return MasterKey{}, err
-	}
-	if m, ok := k.lookUp(id); ok {
-		return m, nil
-	}
-	return MasterKey{}, fmt.Errorf("it is wrapped by another master key (%s) than those given", id)
-}
-
-func (k *KeyRing) lookUp(id MasterKeyID) (MasterKey, bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	i := slices.IndexFunc(k.masters, func(m MasterKey) bool { return m.ID() == id })
-	if i < 0 {
-		return MasterKey{}, false
-	}
-	return k.masters[i], true
-}
-
-func newAEAD(key []byte) cipher.AEAD {
-	aead, err := chacha20poly1305.NewX(key)
-	if err != nil {
-		panic(err) // only for a key of another length
-	}
-	return aead
+func newDataKey() (key DataKey) {
+	_, _ = rand.Read(key[:]) // never fails, by its contract
+	return key
 }

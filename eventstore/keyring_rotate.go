@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
-	"golang.org/x/crypto/chacha20poly1305"
 )
 
 // Wrapped is where all wrapped data keys can be reached, to change the master key that wraps them.
@@ -33,7 +32,7 @@ func (k *KeyRing) rewrap(account uuid.UUID, wrapped []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return k.wrap(account, [chacha20poly1305.KeySize]byte(key)), nil
+	return k.wrap(account, key), nil
 }
 
 // CountDataKeys tells how many data keys each master key wraps.

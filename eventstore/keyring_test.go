@@ -162,7 +162,12 @@ func TestARingReadsItsMasterKeysAgainWhenItMeetsOneThatItDoesNotKnow(t *testing.
 	other := sealedFor(t, eventstore.DomainCodec(eventstore.NewKeyRing(vault, next)), theirs, said)
 	_, err = codec.Decode(t.Context(), other)
 	require.ErrorContains(t, err, "another master key ("+next.ID().String()+")")
+	require.True(t, domain.IsCode(err, domain.Unavailable), "until somebody brings the key")
+	var missing *eventstore.NoMasterKeyError
+	require.ErrorAs(t, keys.Ready(t.Context()), &missing)
+	require.Equal(t, next.ID(), missing.ID)
 	file.keys = []eventstore.MasterKey{next, old}
+	require.NoError(t, keys.Ready(t.Context()))
 	fact, err := codec.Decode(t.Context(), other)
 	require.NoError(t, err)
 	require.Equal(t, said, fact)

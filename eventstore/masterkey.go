@@ -1,7 +1,6 @@
 package eventstore
 
 import (
-	"crypto/cipher"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -55,5 +54,3 @@ func (m MasterKey) ID() MasterKeyID {
 	sum := sha256.Sum256(m[:])
 	return MasterKeyID(sum[:])
 }
-
-func (m MasterKey) aead() cipher.AEAD { return newAEAD(m[:]) }

@@ -1,6 +1,7 @@
 package eventstore
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -11,9 +12,9 @@ import (
 // history in its place, so it stays true when the payload was erased or moved to the archive.
 type Commitment [sha256.Size]byte
 
-// saltSize is how many random bytes stand before the content in a disclosure. They keep what an event said from being
+// SaltSize is how many random bytes stand before the content in a disclosure. They keep what an event said from being
 // guessed by its commitment once the payload is gone.
-const saltSize = 16
+const SaltSize = 16
 
 // The forms of a stored payload, told by its first byte. Behind it stands the disclosure, as it is or sealed.
 const (
@@ -35,9 +36,9 @@ var (
 // newDisclosure is what an event says, as it can be shown to somebody who wants to check its commitment: sixteen random
 // bytes and the content.
 func newDisclosure(content []byte) []byte {
-	disclosure := make([]byte, saltSize+len(content))
-	_, _ = rand.Read(disclosure[:saltSize]) // never fails, by its contract
-	copy(disclosure[saltSize:], content)
+	disclosure := make([]byte, SaltSize+len(content))
+	_, _ = rand.Read(disclosure[:SaltSize]) // never fails, by its contract
+	copy(disclosure[SaltSize:], content)
 	return disclosure
 }
 
@@ -55,14 +56,21 @@ func PlainOf(disclosure []byte) []byte { return slices.Concat([]byte{formPlain},
 
 // PlainDisclosure returns the disclosure of a plain payload, and false for any other data.
 func PlainDisclosure(data []byte) (disclosure []byte, ok bool) {
-	if len(data) < 1+saltSize || data[0] != formPlain {
+	if len(data) < 1+SaltSize || data[0] != formPlain {
 		return nil, false
 	}
 	return data[1:], true
 }
 
 // Content is what a disclosure says, without the salt. A disclosure that is too short for a salt says nothing.
-func Content(disclosure []byte) []byte { return disclosure[min(saltSize, len(disclosure)):] }
+func Content(disclosure []byte) []byte { return disclosure[min(SaltSize, len(disclosure)):] }
 
 // Salt is the random part of a disclosure.
-func Salt(disclosure []byte) []byte { return disclosure[:min(saltSize, len(disclosure))] }
+func Salt(disclosure []byte) []byte { return disclosure[:min(SaltSize, len(disclosure))] }
+
+// Archive has payloads that have left the log.
+type Archive interface {
+	// Payload returns the payload of the event at a position, as the log had it (see NewEvent), or nil when the archive does
+	// not have it. The caller must not change it.
+	Payload(ctx context.Context, position Position) ([]byte, error)
+}

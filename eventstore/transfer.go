@@ -2,10 +2,13 @@ package eventstore
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/voltrun/voltrun/domain"
 )
 
 // The headers of an event that was imported from another log: where it stood there, when it was recorded, and the hash of
@@ -31,11 +34,7 @@ type DataKey [chacha20poly1305.KeySize]byte
 
 // UnwrapDataKey returns the data key in an account's secret of the name DataKeySecret.
 func (c *Codec) UnwrapDataKey(account uuid.UUID, wrapped []byte) (DataKey, error) {
-	key, err := c.keys.unwrapKey(account, wrapped)
-	if err != nil {
-		return DataKey{}, err
-	}
-	return DataKey(key), nil
+	return c.keys.unwrapKey(account, wrapped)
 }
 
 // WrapDataKey makes the secret of an account from its data key.
@@ -49,18 +48,18 @@ func (k DataKey) Open(e NewEvent) ([]byte, error) {
 	if len(e.Data) == 0 || e.Data[0] != formSealed {
 		return nil, ErrUnknownForm
 	}
-	return openSealed(newAEAD(k[:]), e)
+	return openSealed(NewBox(k), e)
 }
 
-// Reseal gives an event the payload with this disclosure: sealed for its account, or plain. Its commitment is the same as
-// wherever the disclosure comes from. It answers ErrErased when the account was erased here.
-func (c *Codec) Reseal(ctx context.Context, e NewEvent, disclosure []byte, plain bool) (NewEvent, error) {
+// Reseal gives an event the payload with this disclosure: sealed for its account, or plain when it is nobody's or holds
+// nothing but ids. Its commitment is the same as wherever the disclosure comes from. It answers ErrErased when the account
+// was erased here.
+func (c *Codec) Reseal(ctx context.Context, e NewEvent, disclosure []byte) (_ NewEvent, err error) {
 	e.Commitment = Commit(disclosure)
-	if plain {
+	if e.AccountID == uuid.Nil || slices.Contains(domain.ImpersonalTypes(), e.Type) {
 		e.Data = PlainOf(disclosure)
 		return e, nil
 	}
-	var err error
 	e.Data, err = c.keys.seal(ctx, e, disclosure)
 	return e, err
 }

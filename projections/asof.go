@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,47 +13,63 @@ import (
 	"github.com/voltrun/voltrun/domain"
 )
 
-// Moment is a place in history: a position, or a time, which stands for the newest position that was recorded by then.
+// Moment is a place in history: a position or a time.
 type Moment struct {
 	Position Position
 	Time     time.Time // zero: Position counts
 }
 
-// AsOf returns the queries of an account's functions, executions, logs and keys as they would have answered when the log
-// ended at that moment, and the position that this is. It answers domain.Invalid for a moment in the future.
-func (h *History) AsOf(ctx context.Context, m Moment) (*Queries, Position, error) {
-	at, err := h.resolve(ctx, m)
-	if err != nil {
-		return nil, 0, err
+// String writes a moment as the API takes it.
+func (m Moment) String() string {
+	if m.Time.IsZero() {
+		return strconv.FormatInt(int64(m.Position), 10)
 	}
-	then := tables{db: onlyNow{}, past: &past{history: h, at: at}}
-	return &Queries{
-		Accounts: Accounts{onlyNow{}}, Functions: Functions{then}, Executions: Executions{then}, Logs: Logs{then}, Keys: Keys{then},
-	}, at, nil
+	return m.Time.UTC().Format(time.RFC3339Nano)
 }
 
-func (h *History) resolve(ctx context.Context, m Moment) (Position, error) {
+// AsOf returns the queries of an account's functions, executions, logs and keys as they would have answered at that moment,
+// and the moment by its position. Only one from before the account was imported from another log stays a time: the log was
+// never as the account was then. It answers domain.Invalid for a moment in the future.
+func (h *History) AsOf(ctx context.Context, accountID uuid.UUID, m Moment) (*Queries, Moment, error) {
+	p, err := h.resolve(ctx, accountID, m)
+	if err != nil {
+		return nil, Moment{}, err
+	}
+	return p.queries(), Moment{p.at, p.until}, nil
+}
+
+func (h *History) resolve(ctx context.Context, accountID uuid.UUID, m Moment) (*past, error) {
 	if !m.Time.IsZero() {
-		return h.resolveTime(ctx, m)
+		return h.resolveTime(ctx, accountID, m.Time)
 	}
 	head, err := h.head(ctx)
 	if err == nil && m.Position > head {
 		err = domain.Errorf(domain.Invalid, "as_of must not lie in the future: the newest position is %d, but as_of is %d.", head, m.Position)
 	}
-	return m.Position, err
+	return &past{history: h, at: m.Position}, err
 }
 
 // resolveTime asks the database what time it is: its clock is the one by which events are recorded.
-func (h *History) resolveTime(ctx context.Context, m Moment) (Position, error) {
-	var at Position
+func (h *History) resolveTime(ctx context.Context, accountID uuid.UUID, at time.Time) (*past, error) {
+	var position, imported Position
 	var future bool
-	if err := h.db.QueryRow(ctx, "select position_at($1), $1 > clock_timestamp()", m.Time).Scan(&at, &future); err != nil {
-		return 0, fmt.Errorf("find the position at %s: %w", m.Time, err)
+	err := h.db.QueryRow(ctx, "select position_at($1), $1 > clock_timestamp(), imported_after($2, $1)", at, accountID).Scan(&position, &future, &imported)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("find the position at %s: %w", at, err)
+	case future:
+		return nil, domain.Errorf(domain.Invalid, "as_of must not lie in the future, but is %s.", at.UTC().Format(time.RFC3339Nano))
+	case imported > 0:
+		return &past{history: h, at: imported, until: at}, nil
 	}
-	if future {
-		return 0, domain.Errorf(domain.Invalid, "as_of must not lie in the future, but is %s.", m.Time.UTC().Format(time.RFC3339Nano))
+	return &past{history: h, at: position}, nil
+}
+
+func (p *past) queries() *Queries {
+	then := tables{db: onlyNow{}, past: p}
+	return &Queries{
+		Accounts: Accounts{onlyNow{}}, Functions: Functions{then}, Executions: Executions{then}, Logs: Logs{then}, Keys: Keys{then},
 	}
-	return at, nil
 }
 
 // onlyNow stands for tables that nobody reads as of a moment.
@@ -69,16 +86,15 @@ type tables struct {
 	past *past // nil: as they are
 }
 
-// row returns what a query for one row of an account reads. Of the past it has that row only.
-func (t tables) row(ctx context.Context, s *story, accountID, id uuid.UUID) (Querier, error) {
+// row returns what a query for one row of an account reads. Of the past it has that row only, without what is in files of the
+// archive that are not at hand: missing says how many events that is.
+func (t tables) row(ctx context.Context, s *story, accountID, id uuid.UUID) (db Querier, missing int, err error) {
 	if t.past == nil {
-		return t.db, nil
+		return t.db, 0, nil
 	}
 	changes := newChanges()
-	if _, err := t.past.fold(ctx, s, accountID, []uuid.UUID{id}, changes); err != nil {
-		return nil, err
-	}
-	return shadow{t.past.history.db, s, changes}, nil
+	read, err := t.past.fold(ctx, s, accountID, []uuid.UUID{id}, changes)
+	return shadow{t.past.history.db, s, changes}, read.missing, err
 }
 
 // What a page of the past may cost at most: so many rows are made anew from so many bytes of events, or a few more.
@@ -91,7 +107,10 @@ const (
 // again as long as the page is not full. When that becomes too much the page is short, and the next one goes on behind it.
 func pastPage[T any](ctx context.Context, p *past, l listing, accountID uuid.UUID, part PageRequest, conditions []equal) (Page[T], error) {
 	changes := newChanges()
-	before := p.at + 1
+	before, err := p.end(ctx, l.story, accountID)
+	if err != nil {
+		return Page[T]{}, err
+	}
 	if part.Before > 0 {
 		before = min(before, part.Before)
 	}

@@ -130,6 +130,9 @@ func (e *Eraser) removeOnce(ctx context.Context, upto Position) error {
 func (e *Eraser) removeUpTo(ctx context.Context, upto Position) error {
 	e.enter(ErasureRemoving, nil)
 	began := time.Now()
+	if err := e.store.SealPlain(ctx, e.keys, e.logger); err != nil { // of a log that was imported since the server started
+		return err
+	}
 	if err := errors.Join(e.store.ForgetLateAnswers(ctx), e.store.RewriteVault(ctx)); err != nil {
 		return err
 	}

@@ -23,7 +23,8 @@ type Execution struct {
 	ErrorType       *string                `json:"error_type,omitempty" db:"error_type"`
 	Stack           *string                `json:"stack,omitempty" db:"stack"`
 	Logs            string                 `json:"logs" db:"logs"`
-	LogsArchived    bool                   `json:"logs_archived,omitempty" db:"logs_archived"` // some of them are in the archive
+	LogsArchived    bool                   `json:"logs_archived,omitempty" db:"logs_archived"` // some of them were moved to the archive
+	LogsMissing     string                 `json:"logs_missing,omitempty" db:"-"`              // says what of them cannot be shown, and why
 	DurationMS      int64                  `json:"duration_ms" db:"duration_ms"`
 	MemoryMB        int                    `json:"memory_used" db:"memory_used"`
 	CPUMS           int64                  `json:"cpu_ms" db:"cpu_ms"`
@@ -152,12 +153,14 @@ var executionListing = listing{
 
 // Get returns an account's execution, or a domain.NotFound error when it has none with that id.
 func (x Executions) Get(ctx context.Context, accountID, id uuid.UUID) (Execution, error) {
-	db, err := x.tables.row(ctx, executionsStory, accountID, id)
+	db, missing, err := x.tables.row(ctx, executionsStory, accountID, id)
 	if err != nil {
 		return Execution{}, err
 	}
-	return one[Execution](ctx, db, noExecution(id),
+	execution, err := one[Execution](ctx, db, noExecution(id),
 		"select "+executionColumns+" from executions x where id = $1 and account_id = $2", id, accountID)
+	execution.LogsMissing = missingLines(missing)
+	return execution, err
 }
 
 func noExecution(id uuid.UUID) error {

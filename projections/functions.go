@@ -108,7 +108,7 @@ func (f Functions) List(ctx context.Context, accountID uuid.UUID, part PageReque
 
 // Get returns an account's function, or a domain.NotFound error when it has none with that id.
 func (f Functions) Get(ctx context.Context, accountID, id uuid.UUID) (Function, error) {
-	db, err := f.tables.row(ctx, functionsStory, accountID, id)
+	db, _, err := f.tables.row(ctx, functionsStory, accountID, id)
 	if err != nil {
 		return Function{}, err
 	}

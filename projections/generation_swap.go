@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/voltrun/voltrun/eventstore/feed"
+	"github.com/voltrun/voltrun/eventstore/postgres"
 )
 
 // While a swap waits for a lock, live pages and readers queue up behind it. It waits longer each time that it has to give
@@ -28,8 +28,7 @@ var errBehind = errors.New("the log has grown too much")
 
 // mayRetry tells whether a swap that failed can be tried again after a moment.
 func mayRetry(err error) bool {
-	var pgErr *pgconn.PgError
-	return errors.Is(err, errBehind) || errors.As(err, &pgErr) && (pgErr.Code == "55P03" || pgErr.Code == "40P01")
+	return errors.Is(err, errBehind) || postgres.IsLocked(err)
 }
 
 // swap puts the generation in the place of the tables that serve, in one transaction: fill completes it up to where those

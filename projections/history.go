@@ -20,7 +20,7 @@ import (
 type History struct {
 	db      Database
 	codec   *eventstore.Codec
-	archive Archive
+	archive eventstore.Archive
 }
 
 // Database is a pgx pool or connection.
@@ -30,15 +30,8 @@ type Database interface {
 	SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
 }
 
-// Archive has the payloads that have left the log.
-type Archive interface {
-	// Payload returns the payload of the event at a position, as the log had it (see eventstore.NewEvent), or nil when the
-	// archive does not have it.
-	Payload(ctx context.Context, position Position) ([]byte, error)
-}
-
 // NewHistory makes a history over the log's database. archive may be nil: what was archived cannot be read then.
-func NewHistory(db Database, codec *eventstore.Codec, archive Archive) *History {
+func NewHistory(db Database, codec *eventstore.Codec, archive eventstore.Archive) *History {
 	return &History{db: db, codec: codec, archive: archive}
 }
 
@@ -50,12 +43,13 @@ type Entry struct {
 	SchemaVersion int             `json:"schema_version"` // the form of Data
 	Subject       Subject         `json:"subject"`
 	StreamID      uuid.UUID       `json:"stream_id"`
-	Version       int             `json:"version"` // place in its stream, from 1
-	RecordedAt    time.Time       `json:"recorded_at"`
+	Version       int             `json:"version"`               // place in its stream, from 1
+	RecordedAt    time.Time       `json:"recorded_at"`           // first, and so in the log from which it was imported
+	ImportedAt    *time.Time      `json:"imported_at,omitempty"` // recorded here
 	Actor         Actor           `json:"actor"`
 	CorrelationID *uuid.UUID      `json:"correlation_id"` // the request that it stems from
 	CausationID   *uuid.UUID      `json:"causation_id"`   // the event or the request that caused it directly
-	Data          json.RawMessage `json:"data"`           // as it was recorded; null when it cannot be read any more
+	Data          json.RawMessage `json:"data"`           // as it was recorded, but for hashes of secrets; null when it cannot be read any more
 	Erased        bool            `json:"erased,omitempty"`
 	Archived      bool            `json:"archived,omitempty"`
 }
@@ -98,9 +92,12 @@ func (h *History) entries(ctx context.Context, events []eventstore.Event) ([]Ent
 func (h *History) entry(ctx context.Context, e eventstore.Event) (Entry, error) {
 	entry := Entry{
 		Position: e.Position, ID: e.ID, Type: e.Type, SchemaVersion: e.SchemaVersion, Subject: subjectOf(e),
-		StreamID: e.StreamID, Version: e.Version, RecordedAt: e.RecordedAt,
+		StreamID: e.StreamID, Version: e.Version, RecordedAt: e.HappenedAt(),
 		Actor:         Actor{e.Actor.Kind, nullable(e.Actor.ID), e.Actor.Prefix},
 		CorrelationID: nullable(e.CorrelationID), CausationID: nullable(e.CausationID),
+	}
+	if _, imported := e.Headers[eventstore.HeaderRecordedAt]; imported {
+		entry.ImportedAt = &e.RecordedAt
 	}
 	e, err := h.fetch(ctx, e)
 	if err != nil {
@@ -112,7 +109,8 @@ func (h *History) entry(ctx context.Context, e eventstore.Event) (Entry, error) 
 		return entry, err
 	}
 	if err == nil {
-		entry.Data = eventstore.Content(disclosure)
+		entry.Data, err = shown(e.Type, eventstore.Content(disclosure))
+		return entry, err
 	}
 	return entry, nil
 }

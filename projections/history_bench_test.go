@@ -150,7 +150,7 @@ func askEvents(ctx context.Context, l historyLog) error {
 }
 
 func (l historyLog) asOf(ctx context.Context, read func(*projections.Queries) error) error {
-	queries, _, err := l.history.AsOf(ctx, projections.Moment{Position: l.middle})
+	queries, _, err := l.history.AsOf(ctx, l.account, projections.Moment{Position: l.middle})
 	if err != nil {
 		return err
 	}

@@ -28,10 +28,15 @@ type sentQuery struct {
 	args     []any
 }
 
-// wire is a database that keeps the queries that it is sent.
+// wire is a database that keeps the queries that it is sent, those for one row of no table apart.
 type wire struct {
 	projections.Database
-	sent []sentQuery
+	sent, asked []sentQuery
+}
+
+func (w *wire) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	w.asked = append(w.asked, sentQuery{"", sql, args})
+	return w.Database.QueryRow(ctx, sql, args...)
 }
 
 func (w *wire) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
@@ -79,6 +84,9 @@ func literals(args []any) string {
 	list := make([]string, len(args))
 	for i, arg := range args {
 		text := fmt.Sprint(arg)
+		if at, isTime := arg.(time.Time); isTime {
+			text = at.Format(time.RFC3339Nano)
+		}
 		if reflect.TypeOf(arg).Kind() == reflect.Slice {
 			text = "{" + strings.Join(strings.Fields(strings.Trim(text, "[]")), ",") + "}"
 		}
@@ -137,7 +145,7 @@ func TestHistoryIsReadByItsIndexes(t *testing.T) {
 	}
 	asOf := func(read func(*projections.Queries) error) func(*projections.History) error {
 		return func(h *projections.History) error {
-			queries, _, err := h.AsOf(f.ctx, projections.Moment{Position: 1_000_500})
+			queries, _, err := h.AsOf(f.ctx, owner, projections.Moment{Position: 1_000_500})
 			require.NoError(t, err)
 			return read(queries)
 		}

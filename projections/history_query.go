@@ -23,8 +23,8 @@ type Audit struct {
 	ActorID     uuid.UUID
 	ActorPrefix string
 	Subject     uuid.UUID
-	Since       time.Time // recorded then or later
-	Until       time.Time // recorded then or earlier
+	Since       time.Time // happened then or later
+	Until       time.Time // happened then or earlier
 	From, To    Position  // both included
 	OldestFirst bool
 
@@ -38,11 +38,11 @@ const maxScanned = 5000
 // Audit returns a page of what happened to an account. It may have fewer events than the limit, even none, and a page may
 // follow all the same: at most a few thousand events are looked at for one.
 func (h *History) Audit(ctx context.Context, accountID uuid.UUID, a Audit) (Page[Entry], error) {
-	after, before, err := h.bounds(ctx, a)
+	s, err := h.span(ctx, accountID, a)
 	if err != nil {
 		return Page[Entry]{}, err
 	}
-	events, next, err := h.scan(ctx, accountID, a, after, before)
+	events, next, err := h.scan(ctx, accountID, a, s)
 	if err != nil {
 		return Page[Entry]{}, fmt.Errorf("read the history of account %s: %w", accountID, err)
 	}
@@ -50,35 +50,48 @@ func (h *History) Audit(ctx context.Context, accountID uuid.UUID, a Audit) (Page
 	return Page[Entry]{Items: entries, Next: next}, err
 }
 
-// bounds turns every limit in time or place into positions, neither of which is included.
-func (h *History) bounds(ctx context.Context, a Audit) (after, before Position, err error) {
-	before = math.MaxInt64
+// span is where events are looked for: between two positions, neither of which is included. Times that no position stands
+// for, because the account was imported later, are left to be compared with each event.
+type span struct {
+	after, before Position
+	since, until  time.Time
+}
+
+// span turns limits in time or place into positions.
+func (h *History) span(ctx context.Context, accountID uuid.UUID, a Audit) (s span, err error) {
+	s = span{after: max(0, a.From-1), before: math.MaxInt64}
 	if a.To > 0 && a.To < math.MaxInt64 {
-		before = a.To + 1
+		s.before = a.To + 1
 	}
-	after = max(0, a.From-1)
 	if !a.Since.IsZero() {
 		// Times have microseconds here: what was recorded before Since was so by the microsecond before.
-		earlier, err := h.positionAt(ctx, a.Since.Add(-time.Microsecond))
-		if err != nil {
-			return 0, 0, err
+		earlier, imported, err := h.positionAt(ctx, accountID, a.Since.Add(-time.Microsecond))
+		switch {
+		case err != nil:
+			return s, err
+		case imported > 0:
+			s.since = a.Since
+		default:
+			s.after = max(s.after, earlier)
 		}
-		after = max(after, earlier)
 	}
 	if !a.Until.IsZero() {
-		latest, err := h.positionAt(ctx, a.Until)
-		if err != nil {
-			return 0, 0, err
+		latest, imported, err := h.positionAt(ctx, accountID, a.Until)
+		switch {
+		case err != nil:
+			return s, err
+		case imported > 0:
+			s.until, latest = a.Until, imported
 		}
-		before = min(before, latest+1)
+		s.before = min(s.before, latest+1)
 	}
 	switch {
 	case a.After > 0 && a.OldestFirst:
-		after = max(after, a.After)
+		s.after = max(s.after, a.After)
 	case a.After > 0:
-		before = min(before, a.After)
+		s.before = min(s.before, a.After)
 	}
-	return after, before, nil
+	return s, nil
 }
 
 // head is the newest position.
@@ -89,19 +102,21 @@ func (h *History) head(ctx context.Context) (head Position, err error) {
 	return head, nil
 }
 
-// positionAt is the newest position that was recorded at or before a time.
-func (h *History) positionAt(ctx context.Context, at time.Time) (position Position, err error) {
-	if err := h.db.QueryRow(ctx, "select position_at($1)", at).Scan(&position); err != nil {
-		return 0, fmt.Errorf("find the position at %s: %w", at, err)
+// positionAt is the newest position that was recorded at or before a time, and the one up to which the account was imported
+// later, or 0 when it was not.
+func (h *History) positionAt(ctx context.Context, accountID uuid.UUID, at time.Time) (position, imported Position, err error) {
+	err = h.db.QueryRow(ctx, "select position_at($1), imported_after($2, $1)", at, accountID).Scan(&position, &imported)
+	if err != nil {
+		return 0, 0, fmt.Errorf("find the position at %s: %w", at, err)
 	}
-	return position, nil
+	return position, imported, nil
 }
 
 // scan reads the events of a page, and the place behind which the next one begins.
-func (h *History) scan(ctx context.Context, accountID uuid.UUID, a Audit, after, before Position) ([]eventstore.Event, Position, error) {
+func (h *History) scan(ctx context.Context, accountID uuid.UUID, a Audit, s span) ([]eventstore.Event, Position, error) {
 	var events []eventstore.Event
 	var next Position
-	sql, args := a.query(accountID, after, before)
+	sql, args := a.query(accountID, s)
 	batch := walkIndexes()
 	batch.Queue(sql, args...).Query(func(rows pgx.Rows) (err error) {
 		events, next, err = a.page(rows)
@@ -154,12 +169,12 @@ func (r scannedRow) Scan(dest ...any) error {
 	return r.CollectableRow.Scan(append(slices.Clip(dest), r.more...)...)
 }
 
-// milestones is the condition of the partial index that leaves out what executions and keys produce in masses. Postgres
-// takes that index only when a query repeats it word by word.
-const milestones = "type <> all ('{execution.started,execution.log_line,execution.completed,execution.failed,key.used}'::text[])"
-
-// masses are the types that milestones leaves out.
+// masses are the types of what executions and keys produce in masses.
 var masses = types(domain.ExecutionStarted{}, domain.ExecutionLogLine{}, domain.ExecutionCompleted{}, domain.ExecutionFailed{}, domain.KeyUsed{})
+
+// milestones is the condition of the partial index that leaves them out. Postgres takes that index only when a query repeats
+// it word by word, so masses are in the order of the migration that made it.
+var milestones = "type <> all ('{" + strings.Join(masses, ",") + "}'::text[])"
 
 // auditQuery looks at no more events than it must: it stops when the page is full, and at the latest when it has looked at
 // as many as it may. The last of those comes back even when it is not wanted, as the place where the next page goes on. One
@@ -181,7 +196,7 @@ const auditQuery = `
 // The ways to an account's events. Postgres must not know that the account is only one: where it takes that for a frequent
 // one it would look through the log by position, past the events of all others. So the account is one of a list, and the
 // order is one that only the indexes of accounts have.
-const (
+var (
 	ofAccount = `select * from events where account_id = any(array[$1]::uuid[]) and position > $2 and position < $3`
 
 	ofTypes = `
@@ -204,13 +219,14 @@ const (
 var eventColumnsWithin = strings.Replace(postgres.EventColumns, " data", " case when bytes_before < $5 then data end", 1)
 
 // query takes the way on which the fewest events are looked at that are not wanted.
-func (a Audit) query(accountID uuid.UUID, after, before Position) (string, []any) {
-	args := arguments{accountID, after, before, a.Limit + 1, maxPageBytes, a.Limit + 1}
+func (a Audit) query(accountID uuid.UUID, s span) (string, []any) {
+	args := arguments{accountID, s.after, s.before, a.Limit + 1, maxPageBytes, a.Limit + 1}
 	direction := "desc"
 	if a.OldestFirst {
 		direction = "asc"
 	}
 	source, conditions := a.source(&args)
+	conditions = append(conditions, s.conditions(&args)...)
 	if len(conditions) > 0 {
 		args[3] = max(maxScanned, a.Limit+1)
 	}
@@ -245,6 +261,17 @@ func (a Audit) source(args *arguments) (source string, conditions []string) {
 		conditions = append(conditions, "actor_prefix = "+args.add(a.ActorPrefix))
 	}
 	return source, conditions
+}
+
+// conditions are those on the times of events.
+func (s span) conditions(args *arguments) (conditions []string) {
+	if !s.since.IsZero() {
+		conditions = append(conditions, "happened_at(headers, recorded_at) >= "+args.add(s.since))
+	}
+	if !s.until.IsZero() {
+		conditions = append(conditions, "happened_at(headers, recorded_at) <= "+args.add(s.until))
+	}
+	return conditions
 }
 
 func isMass(eventType string) bool { return slices.Contains(masses, eventType) }

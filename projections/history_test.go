@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,21 +14,22 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/voltrun/voltrun/domain"
+	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/storetest"
 	"github.com/voltrun/voltrun/projections"
 	"github.com/voltrun/voltrun/projections/projectionstest"
 )
 
-func (f fixture) history(archive projections.Archive) *projections.History {
+func (f fixture) history(archive eventstore.Archive) *projections.History {
 	return projections.NewHistory(f.store.Pool(), storetest.Codec(f.store), archive)
 }
 
 // asOf returns the queries as of a position.
 func (f fixture) asOf(t *testing.T, h *projections.History, at projections.Position) *projections.Queries {
 	t.Helper()
-	queries, position, err := h.AsOf(f.ctx, projections.Moment{Position: at})
+	queries, moment, err := h.AsOf(f.ctx, uuid.Nil, projections.Moment{Position: at})
 	require.NoError(t, err)
-	require.Equal(t, at, position)
+	require.Equal(t, projections.Moment{Position: at}, moment)
 	return queries
 }
 
@@ -93,6 +95,15 @@ func TestWhatWasArchivedIsReadFromTheArchive(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, domain.ExecutionSuccess, execution.Status)
 	require.Empty(t, execution.Logs)
+	require.True(t, execution.LogsArchived)
+	require.Contains(t, execution.LogsMissing, "2 lines were moved to the archive")
+	delete(archive, slices.Max(slices.Collect(maps.Keys(archive))))
+	logs, err = f.history(archive).Logs(f.ctx, owner, id)
+	require.NoError(t, err)
+	require.Equal(t, "first\n", logs.Logs, "what there is")
+	require.Contains(t, logs.Missing, "1 line was moved to the archive")
+	_, err = f.history(archive).Logs(f.ctx, uuid.New(), id)
+	require.True(t, domain.IsCode(err, domain.NotFound))
 }
 
 func TestAnArchiveThatWasTamperedWithIsNotBelieved(t *testing.T) {

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/google/uuid"
 
@@ -12,7 +13,8 @@ import (
 type ExecutionLogs struct {
 	ExecutionID uuid.UUID              `json:"execution_id" db:"execution_id"`
 	Logs        string                 `json:"logs" db:"logs"`                             // lines in the order in which they were written, each with its newline
-	Archived    bool                   `json:"logs_archived,omitempty" db:"logs_archived"` // lines that are not here are in the archive
+	Archived    bool                   `json:"logs_archived,omitempty" db:"logs_archived"` // some of them were moved to the archive
+	Missing     string                 `json:"logs_missing,omitempty" db:"-"`              // says what of them cannot be shown, and why
 	Status      domain.ExecutionStatus `json:"status" db:"status"`
 }
 
@@ -47,10 +49,24 @@ type Logs struct{ tables tables }
 
 // Get returns the log of an account's execution so far, or a domain.NotFound error when it has no such execution.
 func (l Logs) Get(ctx context.Context, accountID, executionID uuid.UUID) (ExecutionLogs, error) {
-	db, err := l.tables.row(ctx, executionsStory, accountID, executionID)
+	db, missing, err := l.tables.row(ctx, executionsStory, accountID, executionID)
 	if err != nil {
 		return ExecutionLogs{}, err
 	}
-	return one[ExecutionLogs](ctx, db, noExecution(executionID),
+	logs, err := one[ExecutionLogs](ctx, db, noExecution(executionID),
 		"select id as execution_id, "+logsColumn+", logs_archived, status from executions x where id = $1 and account_id = $2", executionID, accountID)
+	logs.Missing = missingLines(missing)
+	return logs, err
+}
+
+// missingLines tells people about lines of an execution that are in files of the archive which are not at hand.
+func missingLines(n int) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return "1 line was moved to the archive, and its file is not there or is damaged. Ask the operator to put it back."
+	default:
+		return fmt.Sprintf("%d lines were moved to the archive, and their files are not there or are damaged. Ask the operator to put them back.", n)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -52,7 +53,7 @@ func TestARealFunctionIsClaimedRunAndRecorded(t *testing.T) {
 	log := newMemoryLog(function("nodejs", `exports.handler = async (e) => { console.log('hello'); return e.n + 1 }`))
 	e := newTestExecutor(t, log, runner, ExecutorConfig{})
 	id := log.request(t, `{"n":41}`)
-	require.NoError(t, e.Execute(t.Context(), id))
+	e.Offer(log.waiting(id))
 	end, ok := log.awaitEnd(t, id).(domain.ExecutionCompleted)
 	require.True(t, ok)
 	require.Equal(t, `42`, string(end.Output))
@@ -74,11 +75,7 @@ func TestAnExecutionIsRunOnceHoweverOftenItIsDelivered(t *testing.T) {
 	id := log.request(t, `{}`)
 	var deliveries sync.WaitGroup
 	for i := range 20 {
-		deliveries.Go(func() {
-			if err := []*Executor{one, other}[i%2].Execute(t.Context(), id); err != nil {
-				t.Error(err)
-			}
-		})
+		deliveries.Go(func() { []*Executor{one, other}[i%2].Offer(log.waiting(id)) })
 	}
 	deliveries.Wait()
 	log.awaitEnd(t, id)
@@ -88,32 +85,38 @@ func TestAnExecutionIsRunOnceHoweverOftenItIsDelivered(t *testing.T) {
 	require.Len(t, log.ends(id), 1)
 }
 
-func TestAClaimThatFailsIsGivenBackAndASlotIsNotLost(t *testing.T) {
+func TestAClaimThatFailsIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &awayForClaims{memoryLog: newMemoryLog(function("nodejs", `x`)), until: time.Now().Add(time.Hour)}
+		e := newTestExecutor(t, log, scripted(func(context.Context, Invocation, func(domain.ExecutionLogLine)) domain.Event { return done }),
+			ExecutorConfig{Slots: 1})
+		id := log.request(t, `{}`)
+		e.Offer(log.waiting(id))
+		time.Sleep(2 * time.Hour)
+		require.Equal(t, []domain.Event{done}, log.ends(id))
+		require.Zero(t, e.Load().Running)
+	})
+}
+
+type awayForClaims struct {
+	*memoryLog
+	until time.Time
+}
+
+func (a *awayForClaims) Claim(ctx context.Context, w Waiting, workerID uuid.UUID) (*domain.Attempt, error) {
+	if time.Now().Before(a.until) {
+		return nil, errors.New("the store is away")
+	}
+	return a.memoryLog.Claim(ctx, w, workerID)
+}
+
+func TestAnExecutionThatCannotBeClaimedIsNothingToDo(t *testing.T) {
 	t.Parallel()
 	log := newMemoryLog(function("nodejs", `x`))
-	for _, broken := range []error{errors.New("the store is away"), domain.Errorf(domain.NotFound, "The function is gone.")} {
-		e := newTestExecutor(t, brokenClaims{log, broken}, scripted(nil), ExecutorConfig{Slots: 1})
-		for range 3 {
-			require.ErrorIs(t, e.Execute(t.Context(), uuid.New()), broken)
-			require.Equal(t, 1, e.Free())
-		}
-	}
-}
-
-func TestAnExecutionThatTheLogDoesNotKnowIsNothingToDo(t *testing.T) {
-	t.Parallel()
-	e := newTestExecutor(t, newMemoryLog(function("nodejs", `x`)), scripted(nil), ExecutorConfig{Slots: 1})
-	require.NoError(t, e.Execute(t.Context(), uuid.New()))
-	require.Equal(t, 1, e.Free())
-}
-
-type brokenClaims struct {
-	*memoryLog
-	err error
-}
-
-func (b brokenClaims) Claim(context.Context, uuid.UUID, uuid.UUID) (*domain.Attempt, error) {
-	return nil, b.err
+	e := newTestExecutor(t, log, scripted(nil), ExecutorConfig{Slots: 1})
+	e.Offer(log.waiting(uuid.New()))
+	awaitIdle(t, e)
 }
 
 func TestNoMoreRunAtOnceThanThereAreSlots(t *testing.T) {
@@ -126,49 +129,29 @@ func TestNoMoreRunAtOnceThanThereAreSlots(t *testing.T) {
 		<-finish
 		return done
 	}), ExecutorConfig{Slots: 2})
-	require.Equal(t, 2, e.Free())
-	require.NoError(t, e.Wait(t.Context()))
 	for range 2 {
-		require.NoError(t, e.Execute(t.Context(), log.request(t, `{}`)))
+		e.Offer(log.waiting(log.request(t, `{}`)))
 		<-started
 	}
-	require.Equal(t, 0, e.Free())
 	for id := range log.events {
 		require.True(t, e.Holds(id))
 	}
-
-	soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	require.ErrorIs(t, e.Wait(soon), context.DeadlineExceeded)
 	third := log.request(t, `{}`)
-	require.ErrorIs(t, e.Execute(soon, third), context.DeadlineExceeded)
-	require.Equal(t, domain.ExecutionPending, domain.Fold[domain.Execution](log.events[third]...).Status, "what has no slot is not claimed")
+	e.Offer(log.waiting(third))
+	e.Offer(log.waiting(third))
+	require.Equal(t, Load{Running: 2, Slots: 2, Waiting: 1}, e.Load())
+	require.Equal(t, domain.ExecutionPending, domain.Fold[domain.Execution](log.events[third]...).Status, "what has no place is not claimed")
 
 	finish <- struct{}{}
-	require.NoError(t, e.Wait(t.Context()))
-	require.NoError(t, e.Execute(t.Context(), third))
 	<-started
 	close(finish)
 	log.awaitEnd(t, third)
 }
 
-func TestARunOutlivesTheDeliveryThatBroughtIt(t *testing.T) {
-	t.Parallel()
-	log := newMemoryLog(function("nodejs", `x`))
-	delivered := make(chan struct{})
-	e := newTestExecutor(t, log, scripted(func(ctx context.Context, _ Invocation, _ func(domain.ExecutionLogLine)) domain.Event {
-		<-delivered
-		if ctx.Err() != nil {
-			return domain.ExecutionFailed{}
-		}
-		return done
-	}), ExecutorConfig{})
-	ctx, cancel := context.WithCancel(t.Context())
-	id := log.request(t, `{}`)
-	require.NoError(t, e.Execute(ctx, id))
-	cancel()
-	close(delivered)
-	require.Equal(t, done, log.awaitEnd(t, id))
+// awaitIdle waits until nothing runs and nothing waits.
+func awaitIdle(t *testing.T, e *Executor) {
+	t.Helper()
+	require.Eventually(t, func() bool { l := e.Load(); return l.Running == 0 && l.Waiting == 0 }, 3*time.Hour, time.Millisecond)
 }
 
 func TestWhoHasLostItsClaimIsStoppedAndWritesNothingMore(t *testing.T) {
@@ -176,10 +159,10 @@ func TestWhoHasLostItsClaimIsStoppedAndWritesNothingMore(t *testing.T) {
 	log := newMemoryLog(function("python", "import time\ndef handler(event):\n    print('begun')\n    time.sleep(0.3)\n    print('more')\n    time.sleep(60)"))
 	e := newTestExecutor(t, log, runner, ExecutorConfig{Slots: 1})
 	id := log.request(t, `{}`)
-	require.NoError(t, e.Execute(t.Context(), id))
+	e.Offer(log.waiting(id))
 	log.awaitReport(t)
 	log.abandon(id)
-	require.NoError(t, e.Wait(t.Context()), "the handler is killed and its slot is free again")
+	awaitIdle(t, e) // the handler is killed and its place is free again
 	require.Equal(t, []domain.Event{domain.ExecutionFailed{ErrorType: domain.ErrorWorkerLost}}, log.ends(id))
 	require.Equal(t, []report{{lines: []string{"begun"}}}, log.reports)
 }
@@ -189,11 +172,13 @@ func TestStopWaitsForWhatRuns(t *testing.T) {
 	log := newMemoryLog(function("python", "import time\ndef handler(event):\n    time.sleep(0.3)\n    return 'done'"))
 	e := newTestExecutor(t, log, runner, ExecutorConfig{})
 	id := log.request(t, `{}`)
-	require.NoError(t, e.Execute(t.Context(), id))
+	e.Offer(log.waiting(id))
 	require.NoError(t, e.Stop(t.Context()))
 	require.IsType(t, domain.ExecutionCompleted{}, log.ends(id)[0])
-	require.ErrorIs(t, e.Execute(t.Context(), log.request(t, `{}`)), ErrStopped)
-	require.ErrorIs(t, e.Wait(t.Context()), ErrStopped)
+	_, err := e.TryEnter(log.function)
+	require.ErrorIs(t, err, ErrStopped)
+	_, err = e.Enter(t.Context(), log.function)
+	require.ErrorIs(t, err, ErrStopped)
 	require.NoError(t, e.Stop(t.Context()), "a second Stop is harmless")
 }
 
@@ -202,7 +187,7 @@ func TestStopKillsWhatRunsLongerThanTheGraceAndRecordsIt(t *testing.T) {
 	log := newMemoryLog(function("python", "import time\ndef handler(event):\n    print('begun')\n    time.sleep(60)"))
 	e := newTestExecutor(t, log, runner, ExecutorConfig{Grace: 50 * time.Millisecond})
 	id := log.request(t, `{}`)
-	require.NoError(t, e.Execute(t.Context(), id))
+	e.Offer(log.waiting(id))
 	log.awaitReport(t) // it has begun
 	require.NoError(t, e.Stop(t.Context()))
 	ends := log.ends(id)
@@ -217,13 +202,13 @@ func TestStopGivesUpWithItsContext(t *testing.T) {
 	started := make(chan struct{}, 1)
 	e := newTestExecutor(t, log, untilStopped(started), ExecutorConfig{Grace: 10 * time.Millisecond, Slots: 1})
 	id := log.request(t, `{}`)
-	require.NoError(t, e.Execute(t.Context(), id))
+	e.Offer(log.waiting(id))
 	<-started
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, e.Stop(ctx), context.DeadlineExceeded)
 	require.Empty(t, log.ends(id))
-	require.Equal(t, 1, e.Free(), "nothing runs any more")
+	require.Zero(t, e.Load().Running)
 }
 
 func TestTheRunsOfAnErasedAccountEndAndNoOthers(t *testing.T) {
@@ -237,7 +222,7 @@ func TestTheRunsOfAnErasedAccountEndAndNoOthers(t *testing.T) {
 		log.function.AccountID = account
 		id := log.request(t, `{}`)
 		ids[account] = append(ids[account], id)
-		require.NoError(t, e.Execute(t.Context(), id))
+		e.Offer(log.waiting(id))
 		<-started
 	}
 	e.StopAccount(erased)

@@ -46,16 +46,31 @@ func (l *memoryLog) request(t *testing.T, input string) uuid.UUID {
 	return id
 }
 
-func (l *memoryLog) Claim(_ context.Context, id, workerID uuid.UUID) (*domain.Attempt, error) {
+// waiting is what an executor is offered of an execution.
+func (l *memoryLog) waiting(id uuid.UUID) Waiting {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return Waiting{ExecutionID: id, AccountID: l.function.AccountID, FunctionID: l.function.ID, Concurrency: l.function.Concurrency}
+}
+
+func (l *memoryLog) Claim(_ context.Context, w Waiting, workerID uuid.UUID) (*domain.Attempt, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	id := w.ExecutionID
 	state := domain.Fold[domain.Execution](l.events[id]...)
 	events, err := domain.StartExecution{WorkerID: workerID}.Decide(state)
 	if err != nil {
 		return nil, err
 	}
 	l.events[id] = append(l.events[id], events...)
-	return &domain.Attempt{Execution: domain.Fold[domain.Execution](l.events[id]...), Function: l.function}, nil
+	f := l.function
+	f.ID, f.AccountID = w.FunctionID, w.AccountID
+	return &domain.Attempt{Execution: domain.Fold[domain.Execution](l.events[id]...), Function: f}, nil
+}
+
+// Backlog is empty: a test that needs one has a log of its own.
+func (l *memoryLog) Backlog(context.Context, uuid.UUID, uuid.UUID, int64, int) ([]Waiting, error) {
+	return nil, nil
 }
 
 func (l *memoryLog) Report(_ context.Context, attempt *domain.Attempt, lines []domain.ExecutionLogLine, end domain.Event) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/voltrun/voltrun/domain"
@@ -45,11 +46,15 @@ type reporter struct {
 
 	batch    []domain.ExecutionLogLine
 	size     int
+	tail     []byte
 	unwanted bool // nothing more of the run is recorded
 }
 
+// maxTail is how much of the log goes with an outcome, in bytes; as much as AWS Lambda tells.
+const maxTail = 4096
+
 // report returns when the end is recorded, or nobody wants it any more and the run is over.
-func (r *reporter) report() {
+func (r *reporter) report() domain.Outcome {
 	var due <-chan time.Time
 	for {
 		select {
@@ -65,8 +70,10 @@ func (r *reporter) report() {
 			r.send(nil)
 		case end := <-r.end:
 			r.takeWaiting()
-			r.send(end)
-			return
+			if end = r.send(end); end == nil {
+				return domain.Outcome{}
+			}
+			return domain.Outcome{End: end, LogTail: strings.ToValidUTF8(string(r.tail[max(0, len(r.tail)-maxTail):]), "")}
 		}
 	}
 }
@@ -86,31 +93,35 @@ func (r *reporter) takeWaiting() {
 func (r *reporter) add(line domain.ExecutionLogLine) {
 	r.batch = append(r.batch, line)
 	r.size += len(line.Text)
+	r.tail = append(append(r.tail, line.Text...), '\n')
+	if len(r.tail) > 2*maxTail {
+		r.tail = append(r.tail[:0], r.tail[len(r.tail)-maxTail:]...)
+	}
 }
 
-// send records the batch and the end, however often it takes. A report that fails for good must not hold its slot for
+// send records the batch and the end, however often it takes, and returns the end that was recorded. A report that fails for good must not hold its slot for
 // ever: in the end a failure is tried in its place. While the store is away that fails as well, and both go on.
-func (r *reporter) send(end domain.Event) {
+func (r *reporter) send(end domain.Event) domain.Event {
 	lines := r.batch
 	r.batch, r.size = nil, 0
 	if r.unwanted || (len(lines) == 0 && end == nil) {
-		return
+		return nil
 	}
 	for try, wait := 1, firstRetry; ; try, wait = try+1, min(2*wait, lastRetry) {
 		err := r.recorder.Report(r.giveUp, r.attempt, lines, end)
 		switch {
 		case err == nil:
-			return
+			return end
 		case errors.Is(err, domain.ErrNotRunning) || r.giveUp.Err() != nil:
-			r.logger.Warn("a run is not recorded any further", "error", err)
+			r.logger.Warn("a run is not recorded any further", "execution", r.attempt.Execution.ID, "error", err)
 			r.drop()
-			return
+			return nil
 		case try >= patientTries && r.recorder.Report(r.giveUp, r.attempt, nil, unrecordable) == nil:
-			r.logger.Error("a run could not be recorded and was ended as a failure", "error", err)
+			r.logger.Error("a run could not be recorded and was ended as a failure", "execution", r.attempt.Execution.ID, "error", err)
 			r.drop()
-			return
+			return unrecordable
 		}
-		r.logger.Warn("a report failed and is tried again", "in", wait, "error", err)
+		r.logger.Warn("a report failed and is tried again", "execution", r.attempt.Execution.ID, "in", wait, "error", err)
 		select {
 		case <-time.After(wait):
 		case <-r.giveUp.Done():

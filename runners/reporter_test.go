@@ -27,7 +27,7 @@ func TestLinesAreReportedAMomentAfterTheFirst(t *testing.T) {
 		return done
 	}), ExecutorConfig{})
 	id := log.request(t, `{}`)
-	require.NoError(t, e.Execute(t.Context(), id))
+	e.Offer(log.waiting(id))
 	require.Equal(t, done, log.awaitEnd(t, id))
 	require.Equal(t, []report{{lines: []string{"1", "2"}}, {lines: []string{"3"}, end: done}}, log.reports)
 }
@@ -43,7 +43,7 @@ func TestManyLinesAreReportedInBoundedBatchesInOrder(t *testing.T) {
 		return done
 	}), ExecutorConfig{})
 	id := log.request(t, `{}`)
-	require.NoError(t, e.Execute(t.Context(), id))
+	e.Offer(log.waiting(id))
 	log.awaitEnd(t, id)
 	next := 0
 	for _, r := range log.reports {
@@ -70,7 +70,7 @@ func TestAHandlerWaitsWhenItsLinesCannotBeRecorded(t *testing.T) {
 		return done
 	}), ExecutorConfig{})
 	id := log.request(t, `{}`)
-	require.NoError(t, e.Execute(t.Context(), id))
+	e.Offer(log.waiting(id))
 	for range 2 * maxBatchLines {
 		<-emitted // one batch is on its way, one waits
 	}
@@ -97,7 +97,7 @@ func TestAReportIsRepeatedUntilTheStoreIsBack(t *testing.T) {
 		return done
 	}), ExecutorConfig{})
 	id := log.request(t, `{}`)
-	require.NoError(t, e.Execute(t.Context(), id))
+	e.Offer(log.waiting(id))
 	require.Equal(t, done, log.awaitEnd(t, id))
 	require.Equal(t, []report{{lines: []string{"kept"}, end: done}}, log.reports)
 	require.Equal(t, 5, log.attempts)
@@ -121,8 +121,8 @@ func TestAStoreThatIsAwayForLongCostsNoEnd(t *testing.T) {
 			return done
 		}), ExecutorConfig{Slots: 1})
 		id := log.request(t, `{}`)
-		require.NoError(t, e.Execute(t.Context(), id))
-		require.NoError(t, e.Wait(within(t, 2*time.Hour)))
+		e.Offer(log.waiting(id))
+		awaitIdle(t, e)
 		require.WithinDuration(t, back, time.Now(), lastRetry)
 		require.Equal(t, []report{{lines: []string{"kept"}, end: done}}, log.reports)
 	})
@@ -138,7 +138,7 @@ func TestAnEndThatCannotBeRecordedBecomesAFailure(t *testing.T) {
 			return done
 		}), ExecutorConfig{WorkerID: uuid.New(), Slots: 1, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
 		id := log.request(t, `{}`)
-		require.NoError(t, e.Execute(t.Context(), id))
+		e.Offer(log.waiting(id))
 		require.NoError(t, e.Stop(within(t, 2*time.Hour)))
 		require.Equal(t, []domain.Event{unrecordable}, log.ends(id))
 		require.Equal(t, patientTries+1, log.attempts)
@@ -160,8 +160,8 @@ func TestLinesThatCannotBeRecordedStopTheRun(t *testing.T) {
 			return domain.ExecutionFailed{ErrorType: domain.ErrorWorkerStopped}
 		}), ExecutorConfig{Slots: 1})
 		id := log.request(t, `{}`)
-		require.NoError(t, e.Execute(t.Context(), id))
-		require.NoError(t, e.Wait(within(t, 2*time.Hour)))
+		e.Offer(log.waiting(id))
+		awaitIdle(t, e)
 		require.Equal(t, []report{{end: unrecordable}}, log.reports)
 	})
 }

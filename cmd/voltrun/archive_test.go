@@ -44,15 +44,31 @@ func TestOldLinesAreArchivedWhileTheServerRuns(t *testing.T) {
 	require.Regexp(t, `events 1 to 1000: \d+ lines moved to events-1-1000-1.ndjson.gz\nThe files are in `, s.run(t, "archive", "--older-than", "0s"))
 	require.FileExists(t, filepath.Join(s.dataDir, "archive", "events-1-1000-1.ndjson.gz"))
 	require.Eventually(t, func() bool { return c.awaitEnd(t, first.ID).LogsArchived }, 30*time.Second, 10*time.Millisecond)
-	require.Empty(t, c.awaitEnd(t, first.ID).Logs)
+	require.Equal(t, first.Logs, c.awaitEnd(t, first.ID).Logs, "they are read from the archive")
+	var logs, moved, back executionLogs
+	c.must(t, http.StatusOK, "GET", "/api/executions/"+first.ID.String()+"/logs", nil, &logs)
+	require.Equal(t, executionLogs{Logs: first.Logs, Archived: true}, logs)
 	require.Equal(t, 50, strings.Count(s.run(t, "replay", first.ID.String(), "--speed", "0", "--key", c.bearer), "line "), "a replay reads the archive")
 	require.Equal(t, kept.Logs, keeper.awaitEnd(t, kept.ID).Logs, "who wants to keep them longer does")
 	require.Contains(t, s.run(t, "projections", "verify"), "executions")
 	require.Contains(t, s.run(t, "audit", "verify"), "0 are erased and 0 archived", "what is in the archive is checked as well")
 	require.NoError(t, os.Rename(filepath.Join(s.dataDir, "archive"), filepath.Join(s.dataDir, "elsewhere")))
 	require.Regexp(t, `0 are erased and [1-9]\d* archived[^\0]*OK: `, s.run(t, "audit", "verify"), "and the rest without it")
+	require.NoError(t, s.stop(t)) // one that runs has the file open
+	s.start(t)
+	c.must(t, http.StatusOK, "GET", "/api/executions/"+first.ID.String()+"/logs", nil, &moved)
+	require.Contains(t, moved.Missing, "50 lines were moved to the archive, and their files are not there")
+	require.Equal(t, executionLogs{Archived: true, Missing: moved.Missing}, moved)
 	require.NoError(t, os.Rename(filepath.Join(s.dataDir, "elsewhere"), filepath.Join(s.dataDir, "archive")))
+	c.must(t, http.StatusOK, "GET", "/api/executions/"+first.ID.String()+"/logs", nil, &back)
+	require.Equal(t, logs, back)
 	require.Equal(t, first.Logs, c.runToEnd(t, function).Logs, "all goes on")
+}
+
+type executionLogs struct {
+	Logs     string
+	Archived bool   `json:"logs_archived"`
+	Missing  string `json:"logs_missing"`
 }
 
 func TestAnArchiveThatIsAskedForNonsenseSaysWhatItWants(t *testing.T) {

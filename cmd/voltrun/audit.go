@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,6 +18,7 @@ import (
 	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/archive"
+	"github.com/voltrun/voltrun/eventstore/durable"
 	"github.com/voltrun/voltrun/eventstore/postgres"
 	"github.com/voltrun/voltrun/eventstore/proof"
 	"github.com/voltrun/voltrun/projections"
@@ -63,15 +67,17 @@ whether a server runs or not, and a server that runs goes on serving.
 
 With --bundle it checks a file that "voltrun audit bundle" or GET /api/audit/bundle made, without access to anything else.
 
-The exit code is 0 only when everything that was checked is as it was recorded and signed.`,
-		Args: cobra.NoArgs,
+The exit code is 0 when everything is as it was recorded and signed, 1 when something is not, and 2 when that could not be
+checked, in whole or in part: a file that is not there, a master key that does not fit.`,
+		Args: func(cmd *cobra.Command, args []string) error { return unlessAltered(cobra.NoArgs(cmd, args)) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if v.bundle != "" {
-				return verifyBundle(v, cmd.OutOrStdout())
+				return unlessAltered(verifyBundle(v, cmd.OutOrStdout()))
 			}
-			return verifyLog(cmd, v)
+			return unlessAltered(verifyLog(cmd, v))
 		},
 	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return unlessAltered(err) })
 	cmd.Flags().StringVar(&v.bundle, "bundle", "", "check this file instead of the log")
 	cmd.Flags().StringVar(&v.head, "head", "", "a file with a head that you have kept, which what is checked has to continue")
 	cmd.Flags().StringVar(&v.key, "key", "", "the public key whose signatures count (default: the server's own; for a bundle, the one that it names)")
@@ -103,7 +109,28 @@ func verifyLog(cmd *cobra.Command, v auditVerification) error {
 		return err
 	}
 	showReport(cmd.OutOrStdout(), report, keys)
-	return verdict(report)
+	if err := verdict(report); err != nil {
+		return err
+	}
+	return requireUnlocked(config, report)
+}
+
+// requireUnlocked is the error for a check that lacked a master key.
+func requireUnlocked(c config, r *proof.Report) error {
+	if len(r.Locked) == 0 {
+		return nil
+	}
+	given, err := c.masterKeys()
+	if err != nil {
+		return err
+	}
+	wanted := slices.SortedFunc(maps.Keys(r.Locked), func(a, b eventstore.MasterKeyID) int { return cmp.Compare(a.String(), b.String()) })
+	var has []eventstore.MasterKeyID
+	for _, key := range given {
+		has = append(has, key.ID())
+	}
+	return fmt.Errorf("the master key does not fit, which says nothing about history: payloads need %v, but %s has %v. "+
+		"Give every key that the database needs and check again (voltrun keys status tells more)", wanted, c.masterKeysFrom(), has)
 }
 
 // keysFor are the keys whose signatures count: the one that was given, or the server's.
@@ -131,7 +158,10 @@ func verifyProgress(cmd *cobra.Command) (progress func(checked, of int64), ended
 	return progress, func(err error) {
 		now := time.Now()
 		p.State, p.EndedAt = projections.RebuildDone, &now
-		if err != nil {
+		switch {
+		case errors.Is(err, errInterrupted):
+			p.State = projections.RebuildCancelled
+		case err != nil:
 			p.State = projections.RebuildFailed
 		}
 		show(p)
@@ -205,7 +235,7 @@ func writeBundle(cmd *cobra.Command, b auditBundle, path string) error {
 		}
 		archived := archive.Open(store.Pool(), config.ArchiveDir)
 		defer archived.Close()
-		return wholeFile(path, func(file io.Writer) error {
+		return durable.WriteFile(path, func(file *os.File) error {
 			return proof.NewProver(store.Pool(), codec, archived, key).WriteBundle(ctx, excerpt, file)
 		})
 	})
@@ -230,17 +260,4 @@ func (b auditBundle) excerpt(ctx context.Context, store *postgres.Store, codec *
 	}
 	excerpt.Account, err = commands.FindAccount(ctx, store, codec, b.account)
 	return excerpt, err
-}
-
-// wholeFile writes a file that only its owner can read, whole or not at all.
-func wholeFile(path string, write func(io.Writer) error) error {
-	draft, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(draft.Name())
-	if err := errors.Join(write(draft), draft.Sync(), draft.Close()); err != nil {
-		return err
-	}
-	return os.Rename(draft.Name(), path)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -25,8 +26,11 @@ func showReport(out io.Writer, r *proof.Report, keys proof.PublicKeys) {
 	for _, remark := range r.Remarks {
 		fmt.Fprintf(out, "note      %s\n", remark)
 	}
+	for id, n := range r.Locked {
+		fmt.Fprintf(out, "NOT CHECKED  what %d events say: their data keys are wrapped by the master key %s, which is not given\n", n, id)
+	}
 	showProblems(out, r)
-	if len(r.Problems) == 0 {
+	if len(r.Problems) == 0 && len(r.Locked) == 0 {
 		fmt.Fprintln(out, "OK: every event is there, in its place, and as it was when it was signed.")
 	}
 }
@@ -51,16 +55,36 @@ func showProblems(out io.Writer, r *proof.Report) {
 	}
 }
 
+// errAltered is why a check is bad because of what it found.
+var errAltered = errors.New("this is not what was recorded and signed")
+
 // verdict is the error for a check that found something wrong.
 func verdict(r *proof.Report) error {
 	switch wrong := len(r.Problems) + r.Left; wrong {
 	case 0:
 		return nil
 	case 1:
-		return fmt.Errorf("this is not what was recorded and signed: see the line WRONG above")
+		return fmt.Errorf("%w: see the line WRONG above", errAltered)
 	default:
-		return fmt.Errorf("this is not what was recorded and signed: see the %d lines WRONG above", wrong)
+		return fmt.Errorf("%w: see the %d lines WRONG above", errAltered, wrong)
 	}
+}
+
+// uncheckedError is why something could not be checked. Whoever watches over a log by a script has to tell that from history
+// that was altered.
+type uncheckedError struct{ error }
+
+// ExitCode is what the process ends with.
+func (uncheckedError) ExitCode() int { return 2 }
+
+func (e uncheckedError) Unwrap() error { return e.error }
+
+// unlessAltered makes every other error than what a check found one that kept it from being made.
+func unlessAltered(err error) error {
+	if err == nil || errors.Is(err, errAltered) {
+		return err
+	}
+	return uncheckedError{err}
 }
 
 // showBundleReport tells what a check of a bundle found, and what such a check cannot find.
@@ -82,10 +106,13 @@ func showBundleReport(out io.Writer, r *proof.BundleReport, check proof.BundleVe
 	}
 	if r.Header.Complete {
 		fmt.Fprintln(out, "OK: these are all events that the head covers, in their places, and as they were when it was signed.")
-		return
+	} else {
+		fmt.Fprintln(out, "OK: each event stands in the log that was signed, in its place, and as it was then.")
+		fmt.Fprintln(out, "NOT PROVED: that there are no other events. Only a bundle of the whole log (--all) proves that.")
 	}
-	fmt.Fprintln(out, "OK: each event stands in the log that was signed, in its place, and as it was then.")
-	fmt.Fprintln(out, "NOT PROVED: that there are no other events. Only a bundle of the whole log (--all) proves that.")
+	for _, remark := range r.Remarks {
+		fmt.Fprintf(out, "NOT PROVED: %s\n", remark)
+	}
 }
 
 // about says what the events of a bundle have in common.

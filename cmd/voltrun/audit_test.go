@@ -7,12 +7,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+
+	"github.com/voltrun/voltrun/eventstore"
 )
 
 // awaitSigned waits until everything that has happened is covered by a signed head, and returns its size.
@@ -32,10 +35,16 @@ func (s *server) awaitSigned(t testing.TB) int {
 // fail runs a command to its end, which must be bad, and returns what it printed.
 func (s *server) fail(t testing.TB, args ...string) string {
 	t.Helper()
+	return s.failWith(t, 1, args...)
+}
+
+// failWith is fail with another exit code.
+func (s *server) failWith(t testing.TB, code int, args ...string) string {
+	t.Helper()
 	cmd, out := s.command(t, args...)
 	var exit *exec.ExitError
 	require.ErrorAs(t, cmd.Run(), &exit, "%v: %s", args, out)
-	require.Equal(t, 1, exit.ExitCode())
+	require.Equal(t, code, exit.ExitCode(), "%s", out)
 	return out.String()
 }
 
@@ -146,6 +155,67 @@ func TestWhatTheOwnerOfTheDatabaseAltersIsFoundAndTheServerSaysSo(t *testing.T) 
 	require.Contains(t, s.fail(t, "audit", "verify"), "is not in the database any more")
 }
 
+func TestAMasterKeyThatDoesNotFitIsNotTakenForTampering(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.start(t)
+	c, _ := s.registered(t)
+	c.createFunction(t, "nodejs", "exports.handler = () => 1")
+	s.awaitSigned(t)
+	wanted, err := config{DataDir: s.dataDir}.masterKeys()
+	require.NoError(t, err)
+	given, err := eventstore.ParseMasterKey(strings.Repeat("5e", 32))
+	require.NoError(t, err)
+	s.env = append(s.env, "VOLTRUN_MASTER_KEY="+given.Hex())
+	said := s.failWith(t, 2, "audit", "verify")
+	require.Contains(t, said, "the master key does not fit, which says nothing about history")
+	require.Contains(t, said, "payloads need ["+wanted[0].ID().String()+"], but VOLTRUN_MASTER_KEY has ["+given.ID().String()+"]")
+	require.Regexp(t, `NOT CHECKED  what \d+ events say`, said)
+	require.NotContains(t, said, "WRONG")
+	require.NotContains(t, said, "OK:")
+
+	_, err = s.connect(t).Exec(t.Context(), "set session_replication_role = replica; update events set actor_id = gen_random_uuid() where position = 3")
+	require.NoError(t, err)
+	said = s.fail(t, "audit", "verify")
+	require.Regexp(t, `WRONG +The event at position 3 `, said)
+	require.Contains(t, said, "NOT CHECKED")
+}
+
+func TestAServerWithAnotherProofKeyOnTheSameDatabaseSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	_, one, other := newShared(t)
+	for _, s := range []*server{one, other} {
+		s.env = slices.DeleteFunc(s.env, func(v string) bool { return strings.HasPrefix(v, "VOLTRUN_PROOF_KEY=") })
+	}
+	one.start(t)
+	one.registered(t)
+	one.awaitSigned(t)
+
+	other.launch(t, "serve")
+	var health struct {
+		Error string
+		Proof struct{ Error string }
+	}
+	require.Eventually(t, func() bool {
+		status, err := client{url: other.url()}.call(context.Background(), "GET", "/health", nil, &health)
+		return err == nil && status == http.StatusServiceUnavailable && health.Proof.Error != ""
+	}, time.Minute, 10*time.Millisecond)
+	require.Equal(t, "The log is signed by another key than this server's.", health.Error)
+	require.Contains(t, health.Proof.Error, "is signed by "+strings.SplitN(strings.TrimSpace(one.run(t, "audit", "key")), "+", 2)[0])
+	require.Contains(t, health.Proof.Error, "copy the file proof_key from the data folder of the one that signs into its own")
+	require.NotContains(t, health.Proof.Error, other.dataDir)
+	require.Contains(t, other.output.String(), filepath.Join(other.dataDir, proofKeyFile), "its log names the file")
+	require.NoError(t, other.stop(t))
+
+	key, err := os.ReadFile(filepath.Join(one.dataDir, proofKeyFile))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(other.dataDir, proofKeyFile), key, 0o600))
+	other.start(t)
+	other.registered(t)
+	other.awaitSigned(t)
+	one.awaitSigned(t)
+}
+
 func TestWhatIsAskedWronglyOfAnAuditIsToldWhatToDo(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -162,17 +232,23 @@ func TestWhatIsAskedWronglyOfAnAuditIsToldWhatToDo(t *testing.T) {
 		{"There is no account with the email address nobody@example.com", []string{"audit", "bundle", file, "--account", "nobody@example.com"}},
 		{"There are no such events", []string{"audit", "bundle", file, "--account", uuid.NewString()}},
 		{"is not the id of an execution", []string{"audit", "bundle", file, "--execution", "x"}},
-		{"from must be between 1 and", []string{"audit", "bundle", file, "--all", "--since", "100000"}},
-		{"is not a public key", []string{"audit", "verify", "--key", "x"}},
-		{"no such file", []string{"audit", "verify", "--head", file}},
-		{"no such file", []string{"audit", "verify", "--bundle", file}},
+		{"since must be between 1 and", []string{"audit", "bundle", file, "--all", "--since", "100000"}},
 	} {
 		require.Contains(t, s.fail(t, c.args...), c.said, "%v", c.args)
+	}
+	for said, args := range map[string][]string{
+		"is not a public key": {"--key", "x"}, "no such file": {"--head", file}, "open " + file: {"--bundle", file},
+		"unknown flag": {"--all"}, "unknown command": {file},
+	} {
+		require.Contains(t, s.failWith(t, 2, append([]string{"audit", "verify"}, args...)...), said, "%v", args)
 	}
 	left, err := os.ReadDir(filepath.Dir(file))
 	require.NoError(t, err)
 	require.Empty(t, left, "a bundle is written whole or not at all")
 
 	other := newServer(t, "VOLTRUN_PROOF_KEY=PRIVATE+KEY+nonsense")
-	require.Contains(t, other.fail(t, "serve"), "VOLTRUN_PROOF_KEY: the signing key cannot be used")
+	cmd, out := other.command(t, "serve")
+	require.Error(t, cmd.Run())
+	require.Equal(t, exitUsage, cmd.ProcessState.ExitCode())
+	require.Contains(t, out.String(), "VOLTRUN_PROOF_KEY: the signing key cannot be used")
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/voltrun/voltrun/eventstore/postgres"
 	"github.com/voltrun/voltrun/eventstore/proof"
 	"github.com/voltrun/voltrun/interfaces/rest"
+	"github.com/voltrun/voltrun/runners/sandbox"
 )
 
 const (
@@ -37,7 +39,12 @@ const environmentHelp = `It is configured by the environment:
   VOLTRUN_ARCHIVE      the folder for what "voltrun archive" takes out of the database (archive in the data folder)
   VOLTRUN_RETENTION_LOG_LINE_DAYS  for how many days what functions print stays in the database at least, for accounts that
                        have not said so themselves; without it, for ever
-  VOLTRUN_SLOTS        how many functions run at once (two for each processor)
+  VOLTRUN_SLOTS        how many functions run at once (16 for each processor)
+  VOLTRUN_ACCOUNT_SLOTS  how many of them of one account (all)
+  VOLTRUN_MEMORY_MB    how much memory idle processes of functions may take before they are ended (2048)
+  VOLTRUN_ISOLATION    how functions are kept apart: auto, bwrap, native, landlock, oci or process, which is not at all (auto)
+  VOLTRUN_OCI_RUNTIME  the OCI runtime for VOLTRUN_ISOLATION=oci: crun, runc, runsc, krun or the path of one (crun)
+  VOLTRUN_NETWORK_DEFAULT  what functions may reach that do not say: none, or egress, which is the internet (none)
   VOLTRUN_DEV_ORIGINS  web origins that may call from elsewhere, separated by commas (http://localhost:3000)
   VOLTRUN_PG_BIN       the folder of the Postgres binaries for the private Postgres
   VOLTRUN_NPM_REGISTRY where Postgres binaries are fetched from when the host has none (https://registry.npmjs.org)`
@@ -52,8 +59,13 @@ type config struct {
 	ProofKey      string // signs the heads of the log; empty: one of the data folder
 	MasterKey     string // 64 hex digits, or several keys separated by commas, the newest first; empty: those of the data folder
 	DevOrigins    []string
-	Slots         int   // 0: the executor's default
-	PartitionSize int64 // positions of a partition of the log
+	Slots         int // 0: the executor's default
+	PerAccount    int // 0: as many
+	MemoryMB      int // 0: the pool's default
+	Isolation     string
+	OCIRuntime    string
+	Network       domain.Network // of functions that do not say
+	PartitionSize int64          // positions of a partition of the log
 	ArchiveDir    string
 	Retention     domain.Retention // of accounts that have none of their own
 }
@@ -76,11 +88,17 @@ func configFromEnvironment(getenv func(string) string) (config, error) {
 	if c.DataDir, dataErr = filepath.Abs(get("VOLTRUN_DATA", defaultData)); dataErr != nil {
 		dataErr = fmt.Errorf("VOLTRUN_DATA: %w", dataErr)
 	}
-	slots, slotsErr := strconv.Atoi(get("VOLTRUN_SLOTS", "0"))
-	if slotsErr != nil || slots < 0 || slots > 10_000 {
-		slotsErr = fmt.Errorf("VOLTRUN_SLOTS must be a whole number up to 10000, but is %q", getenv("VOLTRUN_SLOTS"))
+	number := func(to *int, name string, most int) (err error) {
+		if *to, err = strconv.Atoi(get(name, "0")); err != nil || *to < 0 || *to > most {
+			return fmt.Errorf("%s must be a whole number up to %d, but is %q", name, most, getenv(name))
+		}
+		return nil
 	}
-	c.Slots = slots
+	numbersErr := errors.Join(
+		number(&c.Slots, "VOLTRUN_SLOTS", 10_000), number(&c.PerAccount, "VOLTRUN_ACCOUNT_SLOTS", 10_000), number(&c.MemoryMB, "VOLTRUN_MEMORY_MB", 1<<20),
+	)
+	c.Isolation, c.OCIRuntime = get("VOLTRUN_ISOLATION", sandbox.Auto), get("VOLTRUN_OCI_RUNTIME", "")
+	c.Network = domain.Network(get("VOLTRUN_NETWORK_DEFAULT", string(domain.NetworkNone)))
 	var partitionErr error
 	c.PartitionSize, partitionErr = strconv.ParseInt(get("VOLTRUN_PARTITION_EVENTS", strconv.Itoa(postgres.DefaultPartitionSize)), 10, 64)
 	if partitionErr != nil || c.PartitionSize < minPartitionEvents {
@@ -92,7 +110,10 @@ func configFromEnvironment(getenv func(string) string) (config, error) {
 	}
 	var retentionErr error
 	c.Retention, retentionErr = parseRetention(get("VOLTRUN_RETENTION_LOG_LINE_DAYS", ""))
-	return c, errors.Join(dataErr, slotsErr, partitionErr, archiveErr, retentionErr, c.check())
+	if err := errors.Join(dataErr, numbersErr, partitionErr, archiveErr, retentionErr, c.check()); err != nil {
+		return c, &usageError{error: err}
+	}
+	return c, nil
 }
 
 func parseRetention(logLineDays string) (domain.Retention, error) {
@@ -109,8 +130,19 @@ func parseRetention(logLineDays string) (domain.Retention, error) {
 
 func (c config) check() error {
 	var errs []error
+	if !slices.Contains(sandbox.Names(), c.Isolation) {
+		errs = append(errs, fmt.Errorf("VOLTRUN_ISOLATION must be one of %s, but is %q", strings.Join(sandbox.Names(), ", "), c.Isolation))
+	}
+	if c.Network != domain.NetworkNone && c.Network != domain.NetworkEgress {
+		errs = append(errs, fmt.Errorf("VOLTRUN_NETWORK_DEFAULT must be none or egress, but is %q", c.Network))
+	}
 	if port, err := strconv.Atoi(c.Port); err != nil || port < 1 || port > 65535 {
 		errs = append(errs, fmt.Errorf("PORT must be a number from 1 to 65535, but is %q", c.Port))
+	}
+	if c.DatabaseURL != "" {
+		if err := postgres.CheckAddress(c.DatabaseURL); err != nil {
+			errs = append(errs, fmt.Errorf("DATABASE_URL cannot be read: %w", err))
+		}
 	}
 	if c.MasterKey != "" {
 		if _, err := eventstore.ParseMasterKeys(c.MasterKey); err != nil {

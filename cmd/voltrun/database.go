@@ -29,7 +29,7 @@ func openDatabase(ctx context.Context, opened *resources, c config, logger *slog
 	}
 	applied, err := postgres.Migrate(ctx, db.dsn)
 	if err != nil && c.DatabaseURL != "" {
-		return database{}, fmt.Errorf("the Postgres that DATABASE_URL names cannot be used; correct it, or leave it out to have a private one: %w", err)
+		return database{}, fmt.Errorf("%w; correct it, or leave it out to have a private one", unusable(err))
 	}
 	if err != nil {
 		return database{}, err
@@ -38,6 +38,11 @@ func openDatabase(ctx context.Context, opened *resources, c config, logger *slog
 		db.about += ", schema brought up to date"
 	}
 	return db, nil
+}
+
+// unusable says that the Postgres of DATABASE_URL is why something failed.
+func unusable(err error) error {
+	return fmt.Errorf("the Postgres that DATABASE_URL names cannot be used: %w", err)
 }
 
 func describe(c config, info privatepg.Info) string {

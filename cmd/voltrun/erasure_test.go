@@ -20,7 +20,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/pgtest"
+	"github.com/voltrun/voltrun/eventstore/postgres"
 	"github.com/voltrun/voltrun/eventstore/proof"
 	"github.com/voltrun/voltrun/projections"
 )
@@ -169,6 +171,13 @@ func number(t *testing.T, db *pgx.Conn, sql string, args ...any) (n int) {
 // erasures is what the server says of its eraser.
 func (s *server) erasures(t *testing.T) (status projections.ErasureStatus) {
 	t.Helper()
+	s.operator(t).must(t, http.StatusOK, "GET", "/api/admin/erasures", nil, &status)
+	return status
+}
+
+// operator is the client of whoever runs the server.
+func (s *server) operator(t *testing.T) client {
+	t.Helper()
 	secret := ""
 	for _, variable := range s.env {
 		if value, ok := strings.CutPrefix(variable, "JWT_SECRET="); ok {
@@ -177,8 +186,7 @@ func (s *server) erasures(t *testing.T) (status projections.ErasureStatus) {
 	}
 	token, err := operatorToken(config{DataDir: s.dataDir, JWTSecret: secret})
 	require.NoError(t, err)
-	client{s.url(), token}.must(t, http.StatusOK, "GET", "/api/admin/erasures", nil, &status)
-	return status
+	return client{s.url(), token}
 }
 
 // awaitErased waits until the server says that nothing is left of the accounts that were erased up to a position.
@@ -389,4 +397,52 @@ func TestAnErasureIsForEveryServerAndEndsWhatRuns(t *testing.T) {
 	for _, s := range []*server{one, other} {
 		require.NotContains(t, s.output.String(), "level=ERROR")
 	}
+}
+
+// unseal makes of a server's log what it would be if the first version had written it: every payload in plain form, and no
+// account with a data key.
+func (s *server) unseal(t *testing.T) {
+	t.Helper()
+	config := config{DataDir: s.dataDir, PartitionSize: postgres.DefaultPartitionSize}
+	require.NoError(t, withStore(t.Context(), config, func(ctx context.Context, store *postgres.Store, codec *eventstore.Codec) error {
+		conn, err := store.Pool().Acquire(ctx)
+		require.NoError(t, err)
+		defer conn.Release()
+		mustExec(t, conn.Conn(), "set session_replication_role to replica")
+		for e, err := range store.ReadAll(ctx, 0) {
+			require.NoError(t, err)
+			disclosure, err := codec.Disclose(ctx, e.NewEvent)
+			require.NoError(t, err)
+			mustExec(t, conn.Conn(), "update events set data = $2 where position = $1", e.Position, eventstore.PlainOf(disclosure))
+		}
+		mustExec(t, conn.Conn(), "delete from vault where name = $1 and owner <> $2", eventstore.DataKeySecret, uuid.Nil)
+		mustExec(t, conn.Conn(), "delete from checkpoints where consumer = 'sealed'")
+		mustExec(t, conn.Conn(), "analyze")
+		mustExec(t, conn.Conn(), "reset session_replication_role")
+		return nil
+	}))
+}
+
+// The first version sealed nothing.
+func TestAnAccountOfAnEarlyVersionIsErasedLikeAnyOther(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.start(t)
+	erased, other := s.signUp(t, newWord()), s.signUp(t, newWord())
+	erased.live(t)
+	other.live(t)
+	require.NoError(t, s.stop(t))
+	s.unseal(t)
+	require.NotEmpty(t, inFiles(t, filepath.Join(s.dataDir, "postgres"), []byte("description "+erased.word)))
+	s.start(t)
+	db := s.connect(t)
+	require.NotContains(t, strings.Join(inTables(t, db, erased.word), " "), "events_")
+	require.NotContains(t, strings.Join(inTables(t, db, erased.word), " "), "pg_statistic")
+	erased.must(t, http.StatusOK, "DELETE", "/api/account", nil, nil)
+	s.awaitErased(t, erasedAt(t, db, erased.id))
+	require.Empty(t, inTables(t, db, erased.word))
+	require.Empty(t, inFiles(t, s.dataDir, []byte(erased.word)))
+	other.works(t)
+	s.run(t, "projections", "verify")
+	require.Contains(t, s.run(t, "audit", "verify"), "OK: every event is there")
 }

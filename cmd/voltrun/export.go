@@ -17,6 +17,7 @@ import (
 	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/archive"
+	"github.com/voltrun/voltrun/eventstore/durable"
 	"github.com/voltrun/voltrun/eventstore/postgres"
 	"github.com/voltrun/voltrun/eventstore/transfer"
 )
@@ -89,7 +90,7 @@ type exporter struct {
 // run writes the file, which appears under its name when it is whole.
 func (x exporter) run(ctx context.Context, path string, out io.Writer) error {
 	var done transfer.Summary
-	err := wholeFile(path, func(file io.Writer) (err error) {
+	err := durable.WriteFile(path, func(file *os.File) (err error) {
 		buffered := bufio.NewWriterSize(file, 1<<20)
 		if done, err = x.write(ctx, buffered); err != nil {
 			return err

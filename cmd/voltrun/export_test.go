@@ -46,7 +46,7 @@ func TestAnAccountMovesToAnotherServerThatRuns(t *testing.T) {
 	to.start(t)
 	here := from.openAccount(t, "ada@example.com")
 	function := here.createFunction(t, "nodejs", chatter)
-	here.runToEnd(t, function)
+	ran := here.runToEnd(t, function)
 	other := to.openAccount(t, "grace@example.com")
 
 	file, key := filepath.Join(from.dataDir, "ada.voltrun"), filepath.Join(from.dataDir, "transfer.key")
@@ -64,6 +64,7 @@ func TestAnAccountMovesToAnotherServerThatRuns(t *testing.T) {
 		return err == nil && status == http.StatusOK
 	}, 30*time.Second, 10*time.Millisecond, "the API key works")
 	require.Equal(t, here.shown(t, everything...), there.shown(t, everything...))
+	require.Equal(t, from.replayed(t, here, ran.ID), to.replayed(t, there, ran.ID))
 	client{url: to.url()}.must(t, http.StatusOK, "POST", "/api/auth/login", map[string]string{"email": "ada@example.com", "password": "correct horse"}, nil)
 	require.Equal(t, json.RawMessage(`"done"`), there.runToEnd(t, function).Output)
 	require.Equal(t, json.RawMessage(`"done"`), other.runToEnd(t, other.createFunction(t, "nodejs", chatter)).Output)
@@ -72,6 +73,14 @@ func TestAnAccountMovesToAnotherServerThatRuns(t *testing.T) {
 	cmd, out := to.command(t, "import", "--key-file", key, file)
 	require.Error(t, cmd.Run())
 	require.Contains(t, out.String(), "is here already")
+}
+
+var place = regexp.MustCompile(`#\d+ +`)
+
+// replayed is what a replay tells, but for the places in the log.
+func (s *server) replayed(t *testing.T, c client, id uuid.UUID) string {
+	t.Helper()
+	return place.ReplaceAllString(s.run(t, "replay", id.String(), "--speed", "0", "--key", c.bearer), "")
 }
 
 func TestAWholeLogMovesToANewServer(t *testing.T) {
@@ -137,6 +146,9 @@ func TestATransferThatCannotBeSaysWhyAndLeavesNothingBehind(t *testing.T) {
 		{to, "no transfer key was given", []string{"import", file}},
 		{to, "there is no VoltRun in the data folder", []string{"export", filepath.Join(dir, "new")}},
 		{from, "has events already", []string{"import", "--key-file", key, file}},
+		{from, "nothing of it was imported here", []string{"import", "--abandon", uuid.NewString()}},
+		{from, "is not the id of an account", []string{"import", "--abandon", "ada"}},
+		{from, "unknown command", []string{"import", "--abandon", uuid.NewString(), file}},
 		{from, "There is no account with the email address bob@example.com", []string{"export", "--account", "bob@example.com", filepath.Join(dir, "new")}},
 		{from, "there is no such account", []string{"export", "--account", uuid.NewString(), filepath.Join(dir, "new")}},
 		{from, "--unfinished is for an account", []string{"export", "--unfinished", filepath.Join(dir, "new")}},

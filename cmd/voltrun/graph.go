@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/voltrun/voltrun/commands"
+	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/archive"
 	"github.com/voltrun/voltrun/eventstore/postgres"
@@ -47,6 +48,7 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer, li
 
 			// functions
 			runners.DiscoverRuntimes,
+			newSandbox,
 			newRunner,
 
 			// commands and queries
@@ -76,7 +78,7 @@ func graph(ctx context.Context, c config, logger *slog.Logger, out io.Writer, li
 			newHTTPServer,
 		),
 		fx.Invoke(
-			setUpProjections, runRequested, hearErasures, startRouter, catchUp, startKeeper, startRescuer, startEraser, pruneAnswers,
+			sealPlain, setUpProjections, runRequested, hearErasures, startRouter, catchUp, startKeeper, startRescuer, startEraser, pruneAnswers,
 			startServer, announce,
 		),
 		fx.NopLogger,
@@ -95,16 +97,15 @@ func openStore(ctx context.Context, c config, opened *resources, db database, wo
 	return store, nil
 }
 
-func newRunner(opened *resources, runtimes *runners.Runtimes, logger *slog.Logger) (*runners.Pool, error) {
+func newRunner(
+	opened *resources, c config, driver sandbox.Driver, runtimes *runners.Runtimes, logger *slog.Logger,
+) (*runners.Pool, error) {
 	if len(runtimes.Available()) == 0 {
 		return nil, errors.New("this host has neither Node.js (18 or newer) nor Python (3.9 or newer); install one of them, for example: apt-get install nodejs python3")
 	}
-	driver, err := sandbox.NewProcesses()
-	if err != nil {
-		return nil, err
-	}
-	opened.add("the sandboxes", func(context.Context) error { return driver.Close() })
-	pool, err := runners.NewPool(runners.PoolConfig{Driver: driver, Runtimes: runtimes, Logger: logger})
+	pool, err := runners.NewPool(runners.PoolConfig{
+		Driver: driver, Runtimes: runtimes, MemoryBudgetMB: c.MemoryMB, Egress: c.Network == domain.NetworkEgress, Logger: logger,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +136,7 @@ func newHistory(store *postgres.Store, codec *eventstore.Codec, archived *archiv
 func newExecutor(
 	opened *resources, c config, workerID uuid.UUID, r *recorder, runner *runners.Pool, logger *slog.Logger,
 ) *runners.Executor {
-	executor := runners.NewExecutor(r, runner, runners.ExecutorConfig{WorkerID: workerID, Slots: c.Slots, Logger: logger})
+	executor := runners.NewExecutor(r, runner, runners.ExecutorConfig{WorkerID: workerID, Slots: c.Slots, PerAccount: c.PerAccount, Logger: logger})
 	opened.add("the executor", executor.Stop)
 	return executor
 }
@@ -157,8 +158,11 @@ type apiParts struct {
 	Rebuilds    *projections.Rebuilds
 	Accounts    rest.Accounts
 	Store       *postgres.Store
+	Codec       *eventstore.Codec
 	Executor    *runners.Executor
 	Runtimes    *runners.Runtimes
+	Sandbox     sandbox.Driver
+	Pool        *runners.Pool
 	Prover      *proof.Prover
 	Keeper      *proof.Keeper
 	Logger      *slog.Logger
@@ -173,9 +177,11 @@ func newAPI(opened *resources, p apiParts) (*rest.API, error) {
 		Commands: p.Commands, Idempotency: p.Idempotency, Queries: p.Queries, History: p.History, Live: p.Live, Rebuilds: p.Rebuilds,
 		Accounts: p.Accounts, JWTSecret: secret, Retention: p.Config.Retention, DevOrigins: p.Config.DevOrigins, Logger: p.Logger,
 		Health: rest.Health{
-			Version: version, Runtimes: p.Runtimes.Available(), Ping: p.Store.Ping, Head: p.Store.Head, Executions: p.Executor.Slots,
+			Version: version, Runtimes: p.Runtimes.Available(), Ping: p.Store.Ping, Head: p.Store.Head, Keys: p.Codec.Keys().Ready,
+			Executions: func() rest.ExecutionsHealth { return rest.ExecutionsHealth(p.Executor.Load()) },
+			Isolation:  p.Sandbox.Enforcement(), Processes: func() any { return p.Pool.Stats() },
 		},
-		Proof: proofFor(p.Prover, p.Keeper),
+		Executor: executions{p.Executor}, NoEgress: noEgress(p.Sandbox.Enforcement()), Proof: proofFor(p.Prover, p.Keeper),
 	})
 	if err != nil {
 		return nil, err
@@ -197,6 +203,11 @@ func newHTTPServer(api *rest.API, logger *slog.Logger) *http.Server {
 
 func newRebuilder(store *postgres.Store, codec *eventstore.Codec, logger *slog.Logger) *projections.Rebuilder {
 	return projections.NewRebuilder(store.Pool(), codec, projections.All(), logger)
+}
+
+// sealPlain seals what early versions have not, before anybody can ask for an erasure.
+func sealPlain(ctx context.Context, store *postgres.Store, keys *eventstore.KeyRing, logger *slog.Logger) error {
+	return store.SealPlain(ctx, keys, logger)
 }
 
 // setUpProjections makes the read models ready before anything follows the log. What has to be rebuilt but can serve as it
@@ -261,10 +272,11 @@ func startRescuer(lc fx.Lifecycle, rescuer *runners.Rescuer) {
 }
 
 // hearErasures makes this process forget an account's key, and end its runs, when any process has erased it.
-func hearErasures(store *postgres.Store, keys *eventstore.KeyRing, executor *runners.Executor) {
+func hearErasures(store *postgres.Store, keys *eventstore.KeyRing, executor *runners.Executor, pool *runners.Pool) {
 	store.OnErase(func(account uuid.UUID) {
 		keys.NoteErased(account)
 		executor.StopAccount(account)
+		pool.RetireAccount(account)
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,8 +31,21 @@ const asServer = "VOLTRUN_TEST_AS_COMMAND"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asServer) != "" {
+		if f := os.Getenv("VRPROF"); f != "" {
+			out, _ := os.Create(f)
+			_ = pprof.StartCPUProfile(out)
+			time.AfterFunc(25*time.Second, pprof.StopCPUProfile)
+		}
 		main()
 		return
+	}
+	if dsn := os.Getenv(asFloor); dsn != "" {
+		listener, err := net.Listen("tcp", "127.0.0.1:"+os.Getenv("PORT"))
+		if err == nil {
+			err = serveFloor(dsn, listener)
+		}
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
@@ -234,7 +248,7 @@ func (c client) call(ctx context.Context, method, path string, body, result any)
 }
 
 // must is call that has to be answered with this status.
-func (c client) must(t *testing.T, status int, method, path string, body, result any) {
+func (c client) must(t testing.TB, status int, method, path string, body, result any) {
 	t.Helper()
 	var raw json.RawMessage
 	got, err := c.call(context.Background(), method, path, body, &raw)
@@ -246,7 +260,7 @@ func (c client) must(t *testing.T, status int, method, path string, body, result
 }
 
 // register opens an account and returns its client, which uses an API key: that outlives every restart.
-func (s *server) register(t *testing.T) client {
+func (s *server) register(t testing.TB) client {
 	t.Helper()
 	var account struct{ Token string }
 	email := fmt.Sprintf("%s@example.com", uuid.New())
@@ -257,7 +271,7 @@ func (s *server) register(t *testing.T) client {
 	return client{s.url(), key.Key}
 }
 
-func (c client) createFunction(t *testing.T, runtime, code string) uuid.UUID {
+func (c client) createFunction(t testing.TB, runtime, code string) uuid.UUID {
 	t.Helper()
 	var function struct{ ID uuid.UUID }
 	c.must(t, http.StatusCreated, "POST", "/api/functions", map[string]any{"name": "test", "runtime": runtime, "code": code}, &function)

@@ -145,11 +145,11 @@ func renewMasterKey(c config, older []eventstore.MasterKey) ([]eventstore.Master
 func rewrapAll(ctx context.Context, out io.Writer, store *postgres.Store, keys *eventstore.KeyRing) error {
 	err := keys.Rotate(ctx, store, func(done int) { fmt.Fprintf(out, "  %d data keys wrapped anew\n", done) })
 	if err != nil {
-		return fmt.Errorf("not every data key is wrapped by the new master key, but all can be read; run the command again: %w", err)
+		return fmt.Errorf("not every data key is wrapped by the new master key, but all can be read; run the command again: %w", interruption(ctx, err))
 	}
 	if err := store.RewriteVault(ctx); err != nil { // the old wrappings would stay in the table's file
 		return fmt.Errorf("every data key is wrapped by the new master key, but what the old one wrapped is still in the database's files; "+
-			"run the command again: %w", err)
+			"run the command again: %w", interruption(ctx, err))
 	}
 	return nil
 }

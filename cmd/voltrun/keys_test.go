@@ -2,15 +2,19 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"net/http"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/voltrun/voltrun/eventstore"
+	"github.com/voltrun/voltrun/eventstore/pgtest"
 	"github.com/voltrun/voltrun/eventstore/postgres"
+	"github.com/voltrun/voltrun/eventstore/proof"
 )
 
 // refused runs a command that has to fail, and returns what it printed.
@@ -175,4 +179,40 @@ func TestWithoutItsMasterKeyAServerDoesNotStart(t *testing.T) {
 	s.start(t)
 	p.works(t)
 	p.must(t, http.StatusOK, "GET", "/api/auth/me", nil, nil)
+}
+
+// The new master key is in one data folder, and what it wraps is in the database that both servers have.
+func TestAServerWithoutTheNewMasterKeySaysSoAndGoesOnWhenItIsThere(t *testing.T) {
+	t.Parallel()
+	env := []string{"DATABASE_URL=" + pgtest.Database(t), "JWT_SECRET=" + rand.Text() + rand.Text(), "VOLTRUN_PROOF_KEY=" + proof.GenerateKey()}
+	one, other := newServer(t, env...), newServer(t, env...)
+	one.start(t)
+	p := one.signUp(t, newWord())
+	p.live(t)
+	other.writeKeys(t, one.keyLines(t)...)
+	other.start(t)
+	elsewhere := client{other.url(), p.key.bearer}
+	var functions []struct{ Name string }
+	elsewhere.must(t, http.StatusOK, "GET", "/api/functions", nil, &functions)
+
+	one.run(t, "keys", "rotate")
+	lacks := "lacks the master key " + idOf(t, one.keyLines(t)[0])
+	var health struct{ Status, Error string }
+	elsewhere.must(t, http.StatusServiceUnavailable, "GET", "/health", nil, &health)
+	require.Equal(t, "degraded", health.Status)
+	require.Contains(t, health.Error, lacks)
+	require.Contains(t, health.Error, "Copy that server's file master_key")
+	var said struct{ Error, Code string }
+	require.Eventually(t, func() bool { // as soon as the data key is forgotten
+		status, err := elsewhere.call(t.Context(), "GET", "/api/functions", nil, &said)
+		return err == nil && status == http.StatusServiceUnavailable
+	}, 20*time.Second, 50*time.Millisecond)
+	require.Equal(t, "unavailable", said.Code)
+	require.Contains(t, said.Error, lacks)
+	p.works(t) // on the server that has the key, however often the other one tries
+
+	other.writeKeys(t, one.keyLines(t)...)
+	other.awaitHealthy(t)
+	elsewhere.must(t, http.StatusOK, "GET", "/api/functions", nil, &functions)
+	person{client: elsewhere, key: elsewhere, function: p.function}.works(t)
 }

@@ -10,8 +10,10 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/voltrun/voltrun/eventstore"
+	"github.com/voltrun/voltrun/eventstore/durable"
 	"github.com/voltrun/voltrun/eventstore/postgres"
 )
 
@@ -50,8 +52,10 @@ func (c config) masterKeys() ([]eventstore.MasterKey, error) {
 // made at the first start.
 func newKeyRing(ctx context.Context, c config, store *postgres.Store) (*eventstore.KeyRing, error) {
 	if c.MasterKey == "" {
-		if err := makeMasterKey(ctx, c, store); err != nil {
-			return nil, err
+		if _, err := os.Stat(c.masterKeyFile()); errors.Is(err, fs.ErrNotExist) {
+			if err := makeMasterKey(ctx, c, store); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return eventstore.OpenKeyRing(store, c.masterKeys)
@@ -63,14 +67,31 @@ func openKeyRing(ctx context.Context, c config, store *postgres.Store) (*eventst
 	if err != nil {
 		return nil, err
 	}
-	return keys, requireMasterKeys(ctx, c, store)
+	claimErr := claim(ctx, keys)
+	if err := requireMasterKeys(ctx, c, store); err != nil {
+		return nil, err
+	}
+	return keys, claimErr
 }
 
-// makeMasterKey makes the data folder's master key, unless there is one, or there was one: another cannot replace it.
+// claim makes sure that the database has a data key, the server's own: from then on it needs the master key that wraps it,
+// and nobody makes another.
+func claim(ctx context.Context, keys *eventstore.KeyRing) error {
+	_, err := keys.SystemKey(ctx, "claim")
+	return err
+}
+
+// makeMasterKey makes the data folder's master key, unless there was one: another cannot replace it. Of several servers
+// that start at once on the database, one makes it.
 func makeMasterKey(ctx context.Context, c config, store *postgres.Store) error {
+	unlock, err := awaitLock(ctx, store, "voltrun first master key")
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	file := c.masterKeyFile()
 	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return err // another server of the same data folder was faster
 	}
 	counts, err := eventstore.CountDataKeys(ctx, store)
 	if err != nil {
@@ -83,7 +104,26 @@ func makeMasterKey(ctx context.Context, c config, store *postgres.Store) error {
 	if err := makeSecret(file, newSecret()); err != nil {
 		return fmt.Errorf("make the master key: %w", err)
 	}
-	return nil
+	keys, err := eventstore.OpenKeyRing(store, c.masterKeys)
+	if err != nil {
+		return err
+	}
+	return claim(ctx, keys)
+}
+
+// awaitLock takes the lock of this name over all processes, when it is its turn.
+func awaitLock(ctx context.Context, store *postgres.Store, name string) (unlock func(), err error) {
+	for {
+		unlock, locked, err := store.TryLock(ctx, name)
+		if err != nil || locked {
+			return unlock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // requireMasterKeys refuses to serve a database of which a part cannot be read: it would seem empty, or fail later.
@@ -140,28 +180,13 @@ func addMasterKey(file string, newest eventstore.MasterKey, older []eventstore.M
 	if err != nil {
 		return err
 	}
-	draft, err := os.CreateTemp(filepath.Dir(file), masterKeyFile+".*") // readable by its owner only
-	if err != nil {
+	return durable.WriteFile(file, func(draft *os.File) error {
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			if err := draft.Chown(int(stat.Uid), int(stat.Gid)); err != nil {
+				return err
+			}
+		}
+		_, err := draft.WriteString(content.String())
 		return err
-	}
-	defer os.Remove(draft.Name())
-	_, writeErr := draft.WriteString(content.String())
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && writeErr == nil {
-		writeErr = draft.Chown(int(stat.Uid), int(stat.Gid))
-	}
-	if err := errors.Join(writeErr, draft.Sync(), draft.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(draft.Name(), file); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(file))
-}
-
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -79,7 +80,7 @@ It works on the database itself, whether a server runs or not, and a server that
 command before it is done, Ctrl-C and kill -9 included, leaves the read models as they were.`,
 		ValidArgs: projectionNames(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			names, err := chooseProjections(args, all)
+			names, err := chooseProjections(cmd, args, all)
 			if err != nil {
 				return err
 			}
@@ -116,7 +117,7 @@ Each table is shown with its rows and a digest, which does not depend on the ord
 fails when one differs; "voltrun projections rebuild" mends it. Without names all projections are verified.`,
 		ValidArgs: projectionNames(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			names, err := chooseProjections(args, len(args) == 0)
+			names, err := chooseProjections(cmd, args, len(args) == 0)
 			if err != nil {
 				return err
 			}
@@ -139,14 +140,15 @@ func verifyEach(ctx context.Context, cmd *cobra.Command, rebuilder *projections.
 	return cli.ShowVerifications(cmd.OutOrStdout(), results)
 }
 
-// withRebuilder lets use rebuild on the database itself.
+// withRebuilder lets use rebuild on the database itself. What a rebuild leaves when it loses its database is nobody's
+// business: the next one drops it.
 func withRebuilder(ctx context.Context, use func(context.Context, *projections.Rebuilder) error) error {
 	config, err := configFromEnvironment(os.Getenv)
 	if err != nil {
 		return err
 	}
 	return withStore(ctx, config, func(ctx context.Context, store *postgres.Store, codec *eventstore.Codec) error {
-		return use(ctx, projections.NewRebuilder(store.Pool(), codec, projections.All(), slog.Default()))
+		return use(ctx, projections.NewRebuilder(store.Pool(), codec, projections.All(), slog.New(slog.DiscardHandler)))
 	})
 }
 
@@ -162,7 +164,7 @@ func progressOf(cmd *cobra.Command, done string) func(projections.Progress) {
 func explainRebuild(ctx context.Context, name string, err error) error {
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("%s: cancelled; the tables that serve are as they were", name)
+		return fmt.Errorf("%s: %w; the tables that serve are as they were", name, errInterrupted)
 	case errors.Is(err, projections.ErrRebuilding):
 		return fmt.Errorf("%s: %w; wait for the other one, or cancel it", name, err)
 	}
@@ -177,19 +179,19 @@ func projectionNames() (names []string) {
 }
 
 // chooseProjections checks what was asked for before anything is begun.
-func chooseProjections(args []string, all bool) ([]string, error) {
+func chooseProjections(cmd *cobra.Command, args []string, all bool) ([]string, error) {
 	names := projectionNames()
 	switch {
 	case all && len(args) > 0:
-		return nil, errors.New("name the projections or say --all, not both")
+		return nil, misused(cmd, "name the projections or say --all, not both")
 	case all:
 		return names, nil
 	case len(args) == 0:
-		return nil, fmt.Errorf("name a projection, or say --all; there are %v", names)
+		return nil, misused(cmd, "name a projection, or say --all; there are %s", strings.Join(names, ", "))
 	}
 	for _, name := range args {
 		if !slices.Contains(names, name) {
-			return nil, fmt.Errorf("there is no projection %q; there are %v", name, names)
+			return nil, misused(cmd, "there is no projection %q; there are %s", name, strings.Join(names, ", "))
 		}
 	}
 	return args, nil

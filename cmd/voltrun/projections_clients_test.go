@@ -95,14 +95,14 @@ func TestClientsOfAServerThatRebuildsNoticeNothing(t *testing.T) {
 	c := s.register(t)
 	s.appendLines(t, pastLines)
 	s.awaitHealthy(t)
-	busy := startBusyClient(t, c, 6)
+	busy, operator := startBusyClient(t, c, 6), s.operator(t)
 	start := time.Now()
 	for _, name := range projectionNames() {
 		rebuild := "/api/admin/projections/" + name + "/rebuild"
-		c.must(t, http.StatusAccepted, "POST", rebuild, nil, nil)
+		operator.must(t, http.StatusAccepted, "POST", rebuild, nil, nil)
 		require.Eventually(t, func() bool {
 			var progress struct{ State, Error string }
-			c.must(t, http.StatusOK, "GET", rebuild, nil, &progress)
+			operator.must(t, http.StatusOK, "GET", rebuild, nil, &progress)
 			require.NotContains(t, []string{"failed", "cancelled"}, progress.State, progress.Error)
 			return progress.State == "done"
 		}, time.Minute, 10*time.Millisecond)

@@ -173,7 +173,7 @@ func TestAServerThatIsKilledWhileItRebuildsServesWhatItServed(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	s.start(t)
-	c := s.register(t) // the first account: the operator
+	c := s.operator(t)
 	s.appendLines(t, pastLines)
 	s.awaitHealthy(t)
 	before := readServed(t, s.connect(t))

@@ -23,7 +23,7 @@ import (
 const (
 	// proofKeyFile holds the key that signs the heads of the log, when VOLTRUN_PROOF_KEY does not.
 	proofKeyFile = "proof_key"
-	// headsFile holds every head that this server has signed or seen.
+	// headsFile holds the heads that this server has signed or seen; old ones are thinned out.
 	headsFile = "heads.log"
 )
 
@@ -56,6 +56,7 @@ func readProofKey(c config) (*proof.Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", source, err)
 	}
+	key.Source = source
 	return key, nil
 }
 
@@ -85,9 +86,6 @@ func proofFor(prover *proof.Prover, keeper *proof.Keeper) rest.Proof {
 		Bundle: func(ctx context.Context, account, execution uuid.UUID, since int64, to io.Writer) error {
 			return prover.WriteBundle(ctx, proof.Excerpt{Account: account, Execution: execution, Since: since}, to)
 		},
-		Status: func() rest.ProofStatus {
-			status := keeper.Status()
-			return rest.ProofStatus{Size: status.Size, SignedAt: status.SignedAt, Failing: status.Failing, Broken: status.Broken}
-		},
+		Status: func() rest.ProofStatus { return rest.ProofStatus(keeper.Status()) },
 	}
 }

@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-	"github.com/google/uuid"
 
-	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/feed"
 	"github.com/voltrun/voltrun/eventstore/postgres"
@@ -29,25 +27,70 @@ func followLog(router *message.Router, log *feed.Feed, codec *eventstore.Codec) 
 	return projections.Follow(router, log, codec, projections.All())
 }
 
-// runRequested routes accepted executions to the executor. Its gate leaves them in the log while no slot is free.
-func runRequested(router *message.Router, log *feed.Feed, executor *runners.Executor, recorder *recorder, logger *slog.Logger) {
-	topic := domain.ExecutionRequested{}.EventType()
-	router.AddConsumerHandler("executor", topic, log.Events("executor", executor), func(msg *message.Message) error {
-		event, err := feed.Event(msg)
+// requestsAtOnce bounds how many requests are held while they are offered.
+const requestsAtOnce = 1000
+
+// runRequested routes accepted executions that wait to the executor, and changes of functions to their processes. What it knows of them is in memory, so it follows the
+// log from before the first one that waits.
+func runRequested(router *message.Router, log *feed.Feed, executor *runners.Executor, pool *runners.Pool, recorder *recorder, logger *slog.Logger) {
+	tail := log.Tail("executor")
+	keeper := &backlogKeeper{tail: tail, executor: executor, logger: logger}
+	router.AddConsumerHandler("executor", feed.All, tail, func(msg *message.Message) error {
+		return feed.InRange(msg, func(ctx context.Context, from, to eventstore.Position) error {
+			if err := recorder.offer(ctx, executor, from, to); err != nil {
+				return err
+			}
+			changed, err := recorder.store.Changed(ctx, from, to)
+			if err != nil {
+				return err
+			}
+			for _, function := range changed {
+				pool.Retire(function)
+			}
+			keeper.keep(ctx, to)
+			return nil
+		})
+	})
+}
+
+// offer shows the executor what waits in a range of the log.
+func (r *recorder) offer(ctx context.Context, executor *runners.Executor, from, to eventstore.Position) error {
+	for {
+		requests, err := r.store.Unclaimed(ctx, from, to, requestsAtOnce)
 		if err != nil {
 			return err
 		}
-		err = executor.Execute(msg.Context(), event.StreamID)
-		switch {
-		case errors.Is(err, runners.ErrStopped):
-			return context.Canceled // it stays in the log for the next start
-		case err == nil || feed.Passing(err):
+		waiting, err := r.waiting(ctx, requests)
+		if err != nil {
 			return err
 		}
-		logger.Error("an execution cannot be run", "execution", event.StreamID, "error", err)
-		return recorder.Abandon(msg.Context(), event.StreamID, uuid.Nil, domain.ExecutionFailed{
-			ErrorType: domain.ErrorInternal,
-			Error:     "VoltRun could not run this execution. The server's log says why.",
-		})
-	})
+		for _, w := range waiting {
+			executor.Offer(w)
+		}
+		if len(requests) < requestsAtOnce {
+			return nil
+		}
+		from = requests[len(requests)-1].Position + 1
+	}
+}
+
+// keepEvery is how often it is kept how far the executor's backlog reaches. A start reads from there.
+const keepEvery = 5 * time.Second
+
+// backlogKeeper keeps how far the executor's backlog reaches.
+type backlogKeeper struct {
+	tail     *feed.Tail
+	executor *runners.Executor
+	logger   *slog.Logger
+	kept     time.Time
+}
+
+func (k *backlogKeeper) keep(ctx context.Context, seen eventstore.Position) {
+	if time.Since(k.kept) < keepEvery {
+		return
+	}
+	k.kept = time.Now()
+	if err := k.tail.Keep(ctx, eventstore.Position(k.executor.Waits(int64(seen)))); err != nil {
+		k.logger.WarnContext(ctx, "it could not be kept how far the backlog reaches", "error", err)
+	}
 }

@@ -3,13 +3,12 @@ package main
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/voltrun/voltrun/eventstore/durable"
 	"github.com/voltrun/voltrun/interfaces/rest"
 )
 
@@ -52,19 +51,13 @@ func makeSecret(file, secret string) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	draft, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*") // readable by its owner only
+	err := durable.WriteNew(file, func(draft *os.File) error {
+		_, err := draft.WriteString(secret + "\n")
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	defer os.Remove(draft.Name())
-	_, writeErr := draft.WriteString(secret + "\n")
-	if err := errors.Join(writeErr, draft.Sync(), draft.Close()); err != nil {
-		return err
-	}
-	// Unlike a rename, a link does not replace what another server has made in the meantime.
-	if err := os.Link(draft.Name(), file); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	// The folder as well, and the one that it stands in: a key that is lost with the power cannot be made again.
-	return errors.Join(syncFolder(filepath.Dir(file)), syncFolder(filepath.Dir(filepath.Dir(file))))
+	// The folder that it stands in as well: a key that is lost with the power cannot be made again.
+	return durable.SyncFolder(filepath.Dir(filepath.Dir(file)))
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.uber.org/dig"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/voltrun/voltrun/eventstore/privatepg"
 	"github.com/voltrun/voltrun/runners"
+	"github.com/voltrun/voltrun/runners/sandbox"
 )
 
 // serve runs the server until ctx ends or something stops it, and then ends everything in order.
@@ -45,10 +47,10 @@ func runServices(
 ) error {
 	app := fx.New(graph(ctx, c, logger, out, listener, opened))
 	if err := app.Err(); err != nil {
-		return explain(c, err)
+		return explain(ctx, c, err)
 	}
 	if err := app.Start(ctx); err != nil {
-		return explain(c, err)
+		return explain(ctx, c, err)
 	}
 	var exit fx.ShutdownSignal
 	select {
@@ -70,33 +72,43 @@ func runServices(
 func listen(ctx context.Context, c config) (net.Listener, error) {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", c.address())
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen on %s: is another server running there? Choose another port with PORT (%w)", c.address(), err)
+	var dns *net.DNSError
+	var errno syscall.Errno
+	switch {
+	case err == nil:
+		return listener, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("cannot listen on %s: something else does, maybe another VoltRun; choose another port with PORT", c.address())
+	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.As(err, &dns):
+		return nil, fmt.Errorf("cannot listen on %s: %s is no address of this host; correct VOLTRUN_HOST, or leave it out", c.address(), c.Host)
+	case errors.As(err, &errno):
+		return nil, fmt.Errorf("cannot listen on %s: %w; choose another port with PORT", c.address(), errno)
 	}
-	return listener, nil
+	return nil, fmt.Errorf("cannot listen on %s: %w", c.address(), err)
 }
 
 // explain finds what a person can do something about in fx's account of what it was doing.
-func explain(c config, err error) error {
+func explain(ctx context.Context, c config, err error) error {
 	cause := dig.RootCause(err)
 	if privatepg.IsInUse(cause) {
-		return fmt.Errorf("%w\nStop the other server, or start this one with another VOLTRUN_DATA and PORT; nothing in %s was touched", cause, c.DataDir)
+		return fmt.Errorf("%w (and a PORT of its own); nothing in %s was touched", cause, c.DataDir)
 	}
-	return cause
+	return interruption(ctx, cause)
 }
 
 // announce says what was started and where to go next, once everything runs.
-func announce(lc fx.Lifecycle, c config, db database, runtimes *runners.Runtimes, _ *http.Server, out io.Writer) {
+func announce(lc fx.Lifecycle, c config, db database, runtimes *runners.Runtimes, driver sandbox.Driver, _ *http.Server, out io.Writer) {
 	lc.Append(fx.StartHook(func() {
 		url := "http://" + c.address()
 		fmt.Fprintf(out, "\nVoltRun %s is ready after %s.\n", version, time.Since(processStart).Round(10*time.Millisecond))
 		fmt.Fprintf(out, "  open       %s\n", url)
 		fmt.Fprintf(out, "  history    %s\n", db.about)
 		fmt.Fprintf(out, "  runtimes   %s\n", strings.Join(runtimes.Available(), ", "))
+		fmt.Fprintf(out, "  isolation  %s\n", describeIsolation(driver.Enforcement()))
 		fmt.Fprintf(out, "  next       make demo\n")
 		fmt.Fprintf(out, "  stop       Ctrl-C\n")
 		if !c.loopbackOnly() {
-			fmt.Fprintf(out, "  WARNING    %s can be reached from the network, and functions are not isolated from each other yet.\n", c.address())
+			fmt.Fprintf(out, "  WARNING    %s can be reached from the network. Put a proxy with TLS before it.\n", c.address())
 		}
 		fmt.Fprintln(out)
 	}))

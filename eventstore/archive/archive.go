@@ -7,23 +7,19 @@
 package archive
 
 import (
-	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"sort"
 	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/voltrun/voltrun/eventstore"
 )
@@ -35,16 +31,23 @@ const lookAgain = time.Second
 // rememberedBlocks is how many decompressed blocks an archive keeps, of a megabyte each at most.
 const rememberedBlocks = 32
 
-// Archive reads archived payloads. It is safe for concurrent use, and Close gives its files back.
+// openFiles is how many files an archive keeps open. One that comes back has to be hashed again.
+const openFiles = 64
+
+// Archive reads archived payloads. It is safe for concurrent use, whose readers keep each other waiting only for the same file
+// to be hashed and for the same block to be decompressed. Close gives its files back.
 type Archive struct {
 	pool   *pgxpool.Pool
 	dir    string
 	blocks *lru.Cache[blockKey, map[eventstore.Position][]byte]
+	shared singleflight.Group // what several readers want at once, by the name of a file or by a blockKey
 
-	mu     sync.Mutex
-	known  []recorded // the files that were recorded
-	looked time.Time  // when that was read
-	open   map[string]*opened
+	looking sync.Mutex // held by the one that asks for the list of the files
+	looked  time.Time
+
+	mu    sync.Mutex // of what follows; never held while something is read
+	known []recorded // the files that were recorded
+	open  *simplelru.LRU[string, *opened]
 }
 
 type blockKey struct {
@@ -60,56 +63,56 @@ type recorded struct {
 	SHA256 string
 }
 
-// opened is a file whose hash was found right.
-type opened struct {
-	file   *os.File
-	blocks []block
-}
+func (k blockKey) String() string { return fmt.Sprintf("%s at %d", k.file, k.at) }
 
 // Open makes an archive of the log in this database, with the files in the folder dir. They are looked at when they are
 // needed; those that are not there are as if they were not.
-func Open(pool *pgxpool.Pool, dir string) *Archive {
-	blocks, err := lru.New[blockKey, map[eventstore.Position][]byte](rememberedBlocks)
-	if err != nil {
-		panic(err) // only for a size below one
+func Open(pool *pgxpool.Pool, dir string) *Archive { return open(pool, dir, openFiles) }
+
+func open(pool *pgxpool.Pool, dir string, files int) *Archive {
+	a := &Archive{pool: pool, dir: dir}
+	var blocksErr, openErr error // only for a size below one
+	a.blocks, blocksErr = lru.New[blockKey, map[eventstore.Position][]byte](rememberedBlocks)
+	a.open, openErr = simplelru.NewLRU(files, func(_ string, o *opened) { _ = o.leave() }) // nothing was written to it
+	if err := errors.Join(blocksErr, openErr); err != nil {
+		panic(err)
 	}
-	return &Archive{pool: pool, dir: dir, blocks: blocks, open: map[string]*opened{}}
+	return a
 }
 
-// Close closes the files. It may be called twice.
+// Close closes the files, those that are being read as soon as they were. It may be called twice.
 func (a *Archive) Close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var errs []error
-	for name, o := range a.open {
-		errs = append(errs, o.file.Close())
-		delete(a.open, name)
-	}
-	return errors.Join(errs...)
+	a.open.Purge()
+	return nil
 }
 
 // Payload returns the payload of the event at a position as it stood in the log, or nil when it is in no file that is
 // there. It fails for a file that is not the one that was recorded. The caller compares what the payload says with the
 // event's commitment, and must not change the bytes.
 func (a *Archive) Payload(ctx context.Context, position eventstore.Position) ([]byte, error) {
+	began := time.Now()
 	payload, found, err := a.search(position)
 	if found || err != nil {
 		return payload, err
 	}
-	if news, err := a.look(ctx); err != nil || !news {
+	if news, err := a.look(ctx, began); err != nil || !news {
 		return nil, err
 	}
 	payload, _, err = a.search(position)
 	return payload, err
 }
 
-// look takes note of the files that are recorded now, unless that was just done.
-func (a *Archive) look(ctx context.Context) (news bool, err error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+// look takes note of the files that are recorded now, unless that was just done. It tells whether they are newer than a search
+// that began then.
+func (a *Archive) look(ctx context.Context, began time.Time) (news bool, err error) {
+	a.looking.Lock()
+	defer a.looking.Unlock()
 	if time.Since(a.looked) < lookAgain {
-		return false, nil
+		return a.looked.After(began), nil
 	}
+	looked := time.Now()
 	rows, err := a.pool.Query(ctx, "select file, from_position, to_position, fact->>'sha256' from archives where fact is not null order by file")
 	if err != nil {
 		return false, fmt.Errorf("list the files of the archive: %w", err)
@@ -118,15 +121,19 @@ func (a *Archive) look(ctx context.Context) (news bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("list the files of the archive: %w", err)
 	}
-	a.known, a.looked = known, time.Now()
+	a.looked = looked
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.known = known
 	return true, nil
 }
 
 // search looks for a position in the files that are known.
 func (a *Archive) search(position eventstore.Position) (payload []byte, found bool, err error) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, r := range a.known {
+	known := a.known // replaced and never changed
+	a.mu.Unlock()
+	for _, r := range known {
 		if position < r.From || position > r.To {
 			continue
 		}
@@ -144,10 +151,14 @@ func (a *Archive) search(position eventstore.Position) (payload []byte, found bo
 
 // around returns the payloads of the block of a file in which a position would be.
 func (a *Archive) around(r recorded, position eventstore.Position) (map[eventstore.Position][]byte, error) {
-	o, err := a.opened(r)
-	if err != nil || o == nil {
+	o, err := a.use(r)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
 		return nil, err
 	}
+	defer a.leave(o)
 	i := sort.Search(len(o.blocks), func(i int) bool { return o.blocks[i].last >= position })
 	if i == len(o.blocks) || o.blocks[i].first > position {
 		return nil, nil
@@ -156,41 +167,12 @@ func (a *Archive) around(r recorded, position eventstore.Position) (map[eventsto
 	if payloads, ok := a.blocks.Get(key); ok {
 		return payloads, nil
 	}
-	payloads, err := o.blocks[i].read(o.file)
-	if err == nil {
-		a.blocks.Add(key, payloads)
-	}
-	return payloads, err
-}
-
-// opened opens a file once and checks its hash, or returns nil for a file that is not there.
-func (a *Archive) opened(r recorded) (*opened, error) {
-	if o := a.open[r.Name]; o != nil {
-		return o, nil
-	}
-	file, err := os.Open(filepath.Join(a.dir, r.Name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	blocks, err := check(file, r)
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	a.open[r.Name] = &opened{file, blocks}
-	return a.open[r.Name], nil
-}
-
-func check(file *os.File, r recorded) ([]block, error) {
-	sum := sha256.New()
-	size, err := io.Copy(sum, bufio.NewReaderSize(file, blockBytes))
-	if err != nil {
-		return nil, err
-	}
-	if hex.EncodeToString(sum.Sum(nil)) != r.SHA256 {
-		return nil, alteredError(r.Name)
-	}
-	return readBlocks(file, size)
+	payloads, err, _ := a.shared.Do(key.String(), func() (any, error) {
+		payloads, err := o.blocks[i].read(o.file)
+		if err == nil {
+			a.blocks.Add(key, payloads)
+		}
+		return payloads, err
+	})
+	return payloads.(map[eventstore.Position][]byte), err
 }

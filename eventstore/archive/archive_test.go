@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/voltrun/voltrun/eventstore"
@@ -45,6 +46,50 @@ func TestAPayloadIsFoundInTheArchiveByItsPosition(t *testing.T) {
 		})
 	}
 	readers.Wait()
+}
+
+// openIn is how many files of a folder the process has open.
+func openIn(t *testing.T, dir string) (n int) {
+	t.Helper()
+	descriptors, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	for _, d := range descriptors {
+		if target, err := os.Readlink("/proc/self/fd/" + d.Name()); err == nil && filepath.Dir(target) == dir {
+			n++
+		}
+	}
+	return n
+}
+
+// The readers go through six files, of which the archive keeps two open.
+func TestManyReadersOfManyFilesKeepFewOpen(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, partition)
+	f.fill(t, 6*partition+100, f.register(t, 0))
+	before := f.events(t)
+	require.NoError(t, f.archiver(31, month).Run(t.Context(), ignore))
+	require.Len(t, f.files(t), 6)
+	const files, readers = 2, 4
+	a := open(f.store.Pool(), f.dir, files)
+	var running sync.WaitGroup
+	for reader := range readers {
+		running.Go(func() {
+			for n := range 600 {
+				e := before[(reader*1511+n*379)%(6*partition)]
+				payload, err := a.Payload(t.Context(), e.Position)
+				if err != nil || (payload != nil) != (e.Type == lines) || payload != nil && !bytes.Equal(payload, e.Data) {
+					t.Errorf("event %d: %q, %v", e.Position, payload, err)
+				}
+				if n%50 == 0 {
+					assert.LessOrEqual(t, openIn(t, f.dir), files+2*readers)
+				}
+			}
+		})
+	}
+	running.Wait()
+	require.Equal(t, files, openIn(t, f.dir))
+	require.NoError(t, a.Close())
+	require.Zero(t, openIn(t, f.dir))
 }
 
 func TestWhatIsInNoFileThatIsThereIsNotInTheArchive(t *testing.T) {

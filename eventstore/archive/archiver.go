@@ -14,6 +14,7 @@ import (
 
 	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/eventstore"
+	"github.com/voltrun/voltrun/eventstore/durable"
 	"github.com/voltrun/voltrun/eventstore/postgres"
 )
 
@@ -66,6 +67,9 @@ func (a *Archiver) Run(ctx context.Context, report func(domain.LogArchived)) err
 		return err
 	}
 	defer unlock()
+	if err := a.store.SealPlain(ctx, a.codec.Keys(), a.logger); err != nil { // no erasure reaches what is plain in a file
+		return err
+	}
 	dir, err := openFolder(a.dir)
 	if err != nil {
 		return fmt.Errorf("open the archive: %w", err)
@@ -152,7 +156,7 @@ func (a *Archiver) discard(ctx context.Context, dir *os.Root, f file) error {
 			return err
 		}
 	}
-	if err := syncFolder(dir); err != nil {
+	if err := durable.SyncFolder(dir.Name()); err != nil {
 		return err
 	}
 	_, err := a.store.Pool().Exec(ctx, "delete from archives where file = $1", f.Name)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,20 +34,8 @@ type line struct {
 	Position   eventstore.Position `json:"position"`
 	ID         uuid.UUID           `json:"id"`
 	Type       string              `json:"type"`
-	Commitment hexBytes            `json:"commitment"`
+	Commitment eventstore.Hex      `json:"commitment"`
 	Data       []byte              `json:"data"` // the payload as it stood in the log, sealed as it was
-}
-
-// hexBytes are bytes that people compare by eye.
-type hexBytes []byte
-
-// MarshalText implements encoding.TextMarshaler.
-func (h hexBytes) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h), nil }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (h *hexBytes) UnmarshalText(text []byte) (err error) {
-	*h, err = hex.AppendDecode(nil, text)
-	return err
 }
 
 // block is where a run of events stands in a file.

@@ -2,10 +2,12 @@ package archive
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -84,7 +86,7 @@ func (f fixture) requireDone(t *testing.T, before []eventstore.Event) {
 	}
 	require.Equal(t, 2, facts)
 	var left int
-	require.NoError(t, f.store.Pool().QueryRow(t.Context(), "select count(*) from pg_namespace where nspname = 'stripped'").Scan(&left))
+	require.NoError(t, f.store.Pool().QueryRow(t.Context(), "select count(*) from pg_namespace where nspname = 'voltrun_rewritten'").Scan(&left))
 	require.Zero(t, left)
 }
 
@@ -105,6 +107,63 @@ func TestAnArchiverThatIsKilledAtAnyStepLosesNothingAndTheNextOneGoesOn(t *testi
 			f.requireDone(t, before)
 		})
 	}
+}
+
+// runBehindTheDead is a run as soon as Postgres has seen that the last archiver is gone.
+func (f fixture) runBehindTheDead(t *testing.T) (err error) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		err = f.archiver(31, month).Run(t.Context(), ignore)
+		return !errors.Is(err, ErrBusy)
+	}, 20*time.Second, 10*time.Millisecond)
+	return err
+}
+
+// The first host's folder is out of reach.
+func TestAnArchiverOnAnotherHostMakesTheFileAgainThatTheLogHasRecorded(t *testing.T) {
+	t.Parallel()
+	for _, step := range []string{"recorded", "told"} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, partition)
+			f.fill(t, 2500, f.register(t, 0), f.register(t, 0), f.register(t, 3000))
+			before := f.events(t)
+			cmd := f.launch(t, step)
+			_ = cmd.Wait()
+			require.True(t, killed(cmd))
+			other := f
+			other.dir = filepath.Join(t.TempDir(), "other")
+			require.NoError(t, other.runBehindTheDead(t))
+			require.Positive(t, other.requireWhole(t, before))
+			first := f.files(t)[0]
+			one, err := os.ReadFile(filepath.Join(f.dir, first))
+			require.NoError(t, err)
+			again, err := os.ReadFile(filepath.Join(other.dir, first))
+			require.NoError(t, err)
+			require.Equal(t, one, again)
+		})
+	}
+}
+
+// Such as one that an archiver has made that compresses in another way.
+func TestARecordedFileThatCannotBeMadeAgainIsAskedFor(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, partition)
+	f.fill(t, 1500, f.register(t, 0))
+	before := f.events(t)
+	cmd := f.launch(t, "recorded")
+	_ = cmd.Wait()
+	_, err := f.store.Pool().Exec(t.Context(), "update archives set fact = jsonb_set(fact::jsonb, '{sha256}', to_jsonb(repeat('ab', 32)))")
+	require.NoError(t, err)
+	other := f
+	other.dir = filepath.Join(t.TempDir(), "other")
+	for range 2 {
+		err = other.runBehindTheDead(t)
+		require.ErrorContains(t, err, "copy it to "+other.dir)
+		require.ErrorContains(t, err, f.files(t)[0])
+	}
+	require.Empty(t, other.files(t))
+	require.Equal(t, before, f.events(t), "nothing was told and nothing has left")
 }
 
 func TestAnArchiverThatIsKilledAtAnyMomentLosesNothingAndTheNextOneGoesOn(t *testing.T) {

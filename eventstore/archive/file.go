@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/voltrun/voltrun/eventstore/durable"
 	"github.com/voltrun/voltrun/eventstore/postgres"
 )
 
@@ -40,7 +41,7 @@ func writeFile(dir *os.Root, name string, lines iter.Seq2[line, error]) (summary
 	if err := errors.Join(draft.Sync(), draft.Close(), dir.Rename(name+draftSuffix, name)); err != nil {
 		return summary{}, err
 	}
-	return written, syncFolder(dir)
+	return written, durable.SyncFolder(dir.Name())
 }
 
 func writeLines(to io.Writer, lines iter.Seq2[line, error]) (summary, error) {
@@ -73,16 +74,6 @@ func (c *counter) Write(p []byte) (int, error) {
 	return c.hash.Write(p)
 }
 
-// syncFolder makes the names in a folder durable.
-func syncFolder(dir *os.Root) error {
-	folder, err := dir.Open(".")
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	return folder.Sync()
-}
-
 // openFolder opens the archive's folder, and makes it durably when it is not there.
 func openFolder(path string) (*os.Root, error) {
 	if _, err := os.Stat(path); err == nil {
@@ -91,12 +82,7 @@ func openFolder(path string) (*os.Root, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
-	parent, err := os.OpenRoot(filepath.Dir(path))
-	if err != nil {
-		return nil, err
-	}
-	defer parent.Close()
-	if err := syncFolder(parent); err != nil {
+	if err := durable.SyncFolder(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
 	return os.OpenRoot(path)

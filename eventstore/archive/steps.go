@@ -1,10 +1,13 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"os"
 
@@ -23,19 +26,18 @@ func (a *Archiver) write(ctx context.Context, dir *os.Root, d Due) (file, error)
 		return f, err
 	}
 	a.step("begun")
-	written, err := writeFile(dir, f.Name, a.payloads(ctx, d))
-	if err != nil {
-		return f, err
-	}
-	a.step("written")
-	fact := domain.LogArchived{
-		From: f.From, To: f.To, Types: domain.ArchivableKinds(), Events: written.events, File: f.Name, SHA256: hex.EncodeToString(written.sha256),
-	}
+	fact := domain.LogArchived{From: f.From, To: f.To, Types: domain.ArchivableKinds(), File: f.Name}
 	if len(d.Kept) < len(d.Accounts) {
 		fact.Except = d.Kept // the shorter list says the same
 	} else {
 		fact.Accounts = d.Accounts
 	}
+	written, err := writeFile(dir, f.Name, a.payloads(ctx, fact))
+	if err != nil {
+		return f, err
+	}
+	a.step("written")
+	fact.Events, fact.SHA256 = written.events, hex.EncodeToString(written.sha256)
 	if f.Fact, err = json.Marshal(fact); err != nil {
 		return f, err
 	}
@@ -60,12 +62,14 @@ func (a *Archiver) begin(ctx context.Context, dir *os.Root, d Due) (file, error)
 	}
 }
 
-// payloads reads what is due of a partition.
-func (a *Archiver) payloads(ctx context.Context, d Due) iter.Seq2[line, error] {
+// payloads reads what a fact is about from the log.
+func (a *Archiver) payloads(ctx context.Context, fact domain.LogArchived) iter.Seq2[line, error] {
 	return func(yield func(line, error) bool) {
+		// A nil slice is null, which is equal to nothing and different from nothing.
 		rows, err := a.store.Pool().Query(ctx, `select position, id, type, commitment, data from events
-			where position between $1 and $2 and type = any($3) and account_id = any($4) and data is not null order by position`,
-			d.From, d.To, domain.ArchivableKinds(), d.Accounts)
+			where position between $1 and $2 and type = any($3) and (cardinality($4::uuid[]) = 0 or account_id = any($4)) and account_id <> all($5::uuid[])
+				and account_id is not null and data is not null order by position`,
+			fact.From, fact.To, fact.Types, append([]uuid.UUID{}, fact.Accounts...), append([]uuid.UUID{}, fact.Except...))
 		if err != nil {
 			yield(line{}, err)
 			return
@@ -94,6 +98,9 @@ func (a *Archiver) finish(ctx context.Context, dir *os.Root, f file, report func
 	if err != nil {
 		return err
 	}
+	if err := a.requireFile(ctx, dir, fact, sum); err != nil {
+		return err
+	}
 	if err := a.tell(ctx, fact); err != nil {
 		return err
 	}
@@ -110,6 +117,21 @@ func (a *Archiver) finish(ctx context.Context, dir *os.Root, f file, report func
 	a.step("stripped")
 	report(fact)
 	return nil
+}
+
+// requireFile makes a file again that an archiver on another host has recorded and left there: what it holds is still in the
+// log. A newer version may compress it in another way, and then the file itself is needed.
+func (a *Archiver) requireFile(ctx context.Context, dir *os.Root, fact domain.LogArchived, sum []byte) error {
+	if _, err := dir.Stat(fact.File); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	written, err := writeFile(dir, fact.File, a.payloads(ctx, fact))
+	if err != nil || bytes.Equal(written.sha256, sum) {
+		return err
+	}
+	missing := fmt.Errorf("it was recorded by an archiver that ended, on another host or with another VOLTRUN_ARCHIVE, and cannot be made again "+
+		"here as it was: copy it to %s, where every server finds the archive, and run voltrun archive again", a.dir)
+	return errors.Join(missing, dir.Remove(fact.File))
 }
 
 // tell appends the fact, unless that was done before.

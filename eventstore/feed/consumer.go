@@ -22,6 +22,7 @@ var ErrPaused = errors.New("is paused")
 // the consumer pauses: it keeps its place, shows why, and goes on from there after Resume or a restart. It never skips.
 type Consumer struct {
 	*Subscriber
+	pace    *pace
 	looking sync.Mutex // held by the one caller of Wait that looks into the database
 
 	mu      sync.Mutex
@@ -42,7 +43,7 @@ type Status struct {
 // Pages returns a consumer of the topic All. A page is delivered when the one before was committed. It covers the events
 // of all types and yields those of the given types.
 func (f *Feed) Pages(consumer string, types ...string) *Consumer {
-	c := &Consumer{status: Status{Consumer: consumer}, changed: make(chan struct{})}
+	c := &Consumer{pace: newPace(), status: Status{Consumer: consumer}, changed: make(chan struct{})}
 	c.Subscriber = newSubscriber(f, consumer, func(topic string) (source, error) {
 		if topic != All {
 			return nil, fmt.Errorf("consumer %s reads the topic %s, not %q", consumer, All, topic)
@@ -73,6 +74,10 @@ func (c *Consumer) Resume() {
 // Wait returns nil when the consumer has committed everything up to position, in this process or in another. It returns
 // ctx's error when that takes longer than ctx allows, and ErrPaused at once when the consumer is paused before position.
 func (c *Consumer) Wait(ctx context.Context, position eventstore.Position) error {
+	if c.Status().Position >= position {
+		return nil
+	}
+	defer c.pace.await()()
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	for {

@@ -90,7 +90,7 @@ type pages struct {
 	types    []string // that the consumer wants; only their data counts against the limit in bytes
 }
 
-func (p pages) ready(ctx context.Context) error { return ctx.Err() }
+func (p pages) ready(ctx context.Context) error { return p.consumer.pace.keep(ctx) }
 
 // query answers with one row always, so that every read tells how far the consumer has committed.
 func (p pages) query(topic, consumer string) wsql.Query {
@@ -120,6 +120,7 @@ func (p pages) scan(row wsql.Scanner) (int64, wsql.Row, error) {
 	if to == committed {
 		return 0, wsql.Row{}, sql.ErrNoRows
 	}
+	p.consumer.pace.read(to - committed)
 	from := committed + 1
 	payload, err := json.Marshal(Page{From: eventstore.Position(from), To: eventstore.Position(to), Types: p.types})
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 )
 
 // Passing tells whether an error is one that goes away by itself: the connection broke, the server is stopping, a lock
-// or a serialization failed, or the caller has stopped. Handling the same events again may succeed then.
+// or a serialization failed, the caller has stopped, or a master key is on another server and not here yet. Handling the same
+// events again, here or there, may succeed then.
 func Passing(err error) bool {
 	for _, passing := range []error{
 		context.Canceled, context.DeadlineExceeded, sql.ErrTxDone, sql.ErrConnDone, driver.ErrBadConn,
@@ -27,7 +28,8 @@ func Passing(err error) bool {
 	var netErr net.Error
 	var connectErr *pgconn.ConnectError
 	var pgErr *pgconn.PgError
-	return errors.As(err, &netErr) || errors.As(err, &connectErr) || errors.As(err, &pgErr) && passingState(pgErr.Code)
+	var noKey *eventstore.NoMasterKeyError
+	return errors.As(err, &noKey) || errors.As(err, &netErr) || errors.As(err, &connectErr) || errors.As(err, &pgErr) && passingState(pgErr.Code)
 }
 
 // passingState looks at an SQLSTATE.

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,7 @@ type filling struct {
 	head          eventstore.Position
 	newest        time.Time         // when the event at the head was recorded
 	pending       *eventstore.Event // read, and to be copied next
+	failed        error             // why there is no next one; Postgres has no good word for it
 }
 
 // copy copies a partition's events at a time.
@@ -65,7 +67,7 @@ func (f *filling) copy(ctx context.Context, next func() (*eventstore.Event, erro
 			return f.row(next, upto)
 		}))
 	}
-	return err
+	return cmp.Or(f.failed, err)
 }
 
 // row is the next row for partitions up to a position.
@@ -87,11 +89,12 @@ func (f *filling) row(next func() (*eventstore.Event, error), upto eventstore.Po
 
 func (f *filling) read(next func() (*eventstore.Event, error)) (*eventstore.Event, error) {
 	e, err := next()
-	if err != nil {
-		return nil, err
+	if err == nil && e != nil && (e.Position != f.head+1 || e.RecordedAt.Before(f.newest)) {
+		err = fmt.Errorf("event %d of %s follows event %d of %s", e.Position, e.RecordedAt, f.head, f.newest)
 	}
-	if e != nil && (e.Position != f.head+1 || e.RecordedAt.Before(f.newest)) {
-		return nil, fmt.Errorf("event %d of %s follows event %d of %s", e.Position, e.RecordedAt, f.head, f.newest)
+	if err != nil {
+		f.failed = err
+		return nil, err
 	}
 	return e, nil
 }

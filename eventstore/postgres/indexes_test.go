@@ -187,3 +187,30 @@ func TestALongStreamIsReadAPageAtATime(t *testing.T) {
 	defer tx.Rollback(t.Context())
 	require.LessOrEqual(t, explained(t, tx, streamQuery, 100, inlineBytes, long, 2500).touched(), 110.0)
 }
+
+// What waits is found by looking at little more than the requests of the range, or of the account, however long the log is.
+func TestWhatWaitsIsFoundByItsIndexes(t *testing.T) {
+	t.Parallel()
+	s := crowded(t)
+	_, err := s.pool.Exec(t.Context(), "update streams set version = 1 where first_position > $1 and first_position % 100 = 1", far)
+	require.NoError(t, err)
+	_, err = s.pool.Exec(t.Context(), "analyze streams")
+	require.NoError(t, err)
+	var account uuid.UUID
+	require.NoError(t, s.pool.QueryRow(t.Context(), `select account_id from events where type = 'execution.requested' and position % 100 = 1 and position > $1
+		order by position limit 1`, far).Scan(&account))
+	tx, err := s.pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer tx.Rollback(t.Context())
+	for name, q := range map[string]hotQuery{
+		"in a range":    {sql: unclaimedBetween, args: []any{1000, far, far + 5000}},
+		"of an account": {sql: unclaimedOf, args: []any{100, account, far}},
+	} {
+		plan := explained(t, tx, q.sql, q.args...)
+		for _, step := range plan.steps() {
+			require.False(t, step.Node == "Seq Scan" && step.Rows+step.Removed > 0, "%s: of %s", name, step.Table)
+			require.LessOrEqual(t, step.Loops*(step.Rows+step.Removed), 1000.0, "%s: %s of %s", name, step.Node, step.Table)
+		}
+		require.Positive(t, plan.Rows, name)
+	}
+}

@@ -6,8 +6,8 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -16,12 +16,15 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// migrateTurn is how long a server waits for its turn to migrate.
+const migrateTurn = 5 * time.Minute
+
 // Migrate brings the database's schema up to date and returns how many migrations it applied. Several servers that
 // start at once take turns.
 func Migrate(ctx context.Context, dsn string) (int, error) {
-	config, err := pgx.ParseConfig(dsn)
+	config, err := parseAddress(dsn)
 	if err != nil {
-		return 0, fmt.Errorf("parse the database address: %w", err)
+		return 0, fmt.Errorf("read the database address: %w", err)
 	}
 	db := stdlib.OpenDB(*config)
 	defer db.Close()
@@ -31,16 +34,16 @@ func Migrate(ctx context.Context, dsn string) (int, error) {
 	}
 	applied, err := provider.Up(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("migrate the database: %w", err)
+		return 0, explain(config, "migrate the database", err)
 	}
 	return len(applied), nil
 }
 
 // Migrated tells whether the database's schema is up to date.
 func Migrated(ctx context.Context, dsn string) (bool, error) {
-	config, err := pgx.ParseConfig(dsn)
+	config, err := parseAddress(dsn)
 	if err != nil {
-		return false, fmt.Errorf("parse the database address: %w", err)
+		return false, fmt.Errorf("read the database address: %w", err)
 	}
 	db := stdlib.OpenDB(*config)
 	defer db.Close()
@@ -50,7 +53,7 @@ func Migrated(ctx context.Context, dsn string) (bool, error) {
 	}
 	pending, err := provider.HasPending(ctx)
 	if err != nil {
-		return false, fmt.Errorf("look at the database's schema: %w", err)
+		return false, explain(config, "look at the database's schema", err)
 	}
 	return !pending, nil
 }
@@ -60,7 +63,7 @@ func newMigrator(db *sql.DB) (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	locker, err := lock.NewPostgresSessionLocker()
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, uint64(migrateTurn/time.Second)))
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ func (s *Store) RewriteVault(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if wait >= lastRewriteWait || !isLockTimeout(err) {
+		if wait >= lastRewriteWait || !IsLocked(err) {
 			return fmt.Errorf("rewrite the vault: %w", err)
 		}
 		select {
@@ -60,11 +60,6 @@ func (s *Store) rewriteVaultWithin(ctx context.Context, wait time.Duration) erro
 		_, err = conn.CopyFrom(ctx, &rows, "copy vault from stdin (format binary, freeze)")
 		return err
 	})
-}
-
-func isLockTimeout(err error) bool {
-	var pgErr *pgconn.PgError
-	return errors.As(err, &pgErr) && (pgErr.Code == "55P03" || pgErr.Code == "40P01")
 }
 
 // ForgetLateAnswers deletes the answers of erased accounts that were on their way when the account was erased. What is left

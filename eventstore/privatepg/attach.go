@@ -16,7 +16,8 @@ const attachPatience = 30 * time.Second
 
 // Attach finds the server that another process runs on a data folder, so that an operator's command can work on the same
 // database, and returns its connection string. It starts nothing and leaves the server to whom it belongs: it may end at
-// any moment. running is false when no process has the data folder; Start can be called then.
+// any moment. running is false when no server has the data folder; Start can be called then, and waits for a command that
+// has it: its Postgres is about to go.
 //
 // A server that is being started is waited for. The error says when it is not ready in time, or when the folder belongs
 // to a user whose server we cannot reach.
@@ -33,12 +34,16 @@ func Attach(ctx context.Context, dataDir string) (dsn string, running bool, err 
 		if err != nil || !held {
 			return "", false, err
 		}
+		holder := readHolder(lockPath(dataDir))
+		if holder.Command != "" {
+			return "", false, nil
+		}
 		file := readPostmasterFile(cluster{dataDir: dataDir}.postmasterFile())
 		if file.status == "ready" && alive(file.pid) {
 			return file.dsn(), true, canReach(file)
 		}
 		if time.Now().After(deadline) {
-			return "", true, fmt.Errorf("process %d has the data folder %s, but its Postgres is not ready", holder(lockPath(dataDir)), dataDir)
+			return "", true, fmt.Errorf("%s has the data folder %s, but its Postgres is not ready", holder, dataDir)
 		}
 		if err := sleep(ctx, pollInterval); err != nil {
 			return "", true, err

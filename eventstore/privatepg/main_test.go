@@ -22,6 +22,9 @@ import (
 // when its stdin ends. Tests kill such processes, and run them as other users.
 const helperVariable = "PRIVATEPG_TEST_HELPER_DATA"
 
+// commandVariable is the helper's Config.Command.
+const commandVariable = "PRIVATEPG_TEST_HELPER_COMMAND"
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(helperVariable); dir != "" {
 		os.Exit(helper(dir))
@@ -38,7 +41,7 @@ type report struct {
 }
 
 func helper(dir string) int {
-	s, err := Start(context.Background(), Config{DataDir: dir})
+	s, err := Start(context.Background(), Config{DataDir: dir, Command: os.Getenv(commandVariable)})
 	if err != nil {
 		_ = json.NewEncoder(os.Stdout).Encode(report{Error: err.Error(), InUse: IsInUse(err)})
 		return 1
@@ -60,9 +63,9 @@ type helperProcess struct {
 }
 
 // startHelper runs a helper on a data folder, as another user when uid is not 0, and waits for its report.
-func startHelper(t *testing.T, dir string, uid uint32) *helperProcess {
+func startHelper(t *testing.T, dir string, uid uint32, env ...string) *helperProcess {
 	t.Helper()
-	h := launchHelper(t, dir, uid)
+	h := launchHelper(t, dir, uid, env...)
 	line, err := bufio.NewReader(h.stdout).ReadBytes('\n')
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(line, &h.report))
@@ -70,7 +73,7 @@ func startHelper(t *testing.T, dir string, uid uint32) *helperProcess {
 }
 
 // launchHelper is startHelper without waiting.
-func launchHelper(t *testing.T, dir string, uid uint32) *helperProcess {
+func launchHelper(t *testing.T, dir string, uid uint32, env ...string) *helperProcess {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
@@ -81,6 +84,7 @@ func launchHelper(t *testing.T, dir string, uid uint32) *helperProcess {
 	}
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), helperVariable + "=" + dir}
+	cmd.Env = append(cmd.Env, env...)
 	cmd.Stderr = t.Output()
 	h := &helperProcess{cmd: cmd}
 	h.stdin, err = cmd.StdinPipe()

@@ -35,6 +35,13 @@ type Config struct {
 	// Settings are further Postgres settings, such as work_mem. They win over this package's own.
 	Settings map[string]string
 
+	// Command is what this process runs when it is no server but ends by itself, such as "voltrun archive". Whoever starts
+	// on the same data folder meanwhile is told so, and waits. Default: a server.
+	Command string
+
+	// Waiting is called when the start has to wait for such a command, once for each. Default: the Logger is told.
+	Waiting func(Holder)
+
 	// Logger hears what happens to the server. Default: slog.Default().
 	Logger *slog.Logger
 }
@@ -82,14 +89,14 @@ type Server struct {
 // long as the log to replay; the server runs until Stop, or until this process ends.
 //
 // While another process has a server on the same data folder, Start touches nothing and answers an error for which
-// IsInUse holds.
+// IsInUse holds. While it is a command that has the folder, see Config.Command, Start waits until that ends or ctx does.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	began := time.Now()
 	cfg, err := cfg.complete()
 	if err != nil {
 		return nil, err
 	}
-	lock, err := lockDataDir(ctx, cfg.DataDir)
+	lock, err := lockDataDir(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -163,6 +170,11 @@ func (cfg Config) complete() (Config, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
+	if cfg.Waiting == nil {
+		cfg.Waiting = func(h Holder) {
+			cfg.Logger.Info("waiting for a command that is using the data folder", "command", h.Command, "pid", h.PID)
+		}
+	}
 	if cfg.Binaries == "" {
 		cfg.Binaries = os.Getenv("VOLTRUN_PG_BIN")
 	}
@@ -173,7 +185,7 @@ func (cfg Config) complete() (Config, error) {
 		cfg.Registry = "https://registry.npmjs.org"
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o755); err != nil {
-		return cfg, fmt.Errorf("make the data folder: %w", err)
+		return cfg, fmt.Errorf("the data folder %s cannot be made (%w); choose another with VOLTRUN_DATA", cfg.DataDir, err)
 	}
 	dir, err := realPath(cfg.DataDir)
 	if err != nil {

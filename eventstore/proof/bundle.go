@@ -18,8 +18,8 @@ import (
 	"github.com/voltrun/voltrun/eventstore"
 )
 
-// A bundle is events with what proves them, for somebody who has no access to the log: lines of JSON (NDJSON), a Header
-// and a Line for each event in the order of the log.
+// A bundle is events with what proves them, for somebody who has no access to the log: lines of JSON (NDJSON), a Header, a
+// Line for each event in the order of the log, and an End.
 const (
 	bundleFormat  = "voltrun bundle"
 	bundleVersion = 1
@@ -31,7 +31,6 @@ type Header struct {
 	Version   int    `json:"version"`
 	PublicKey string `json:"public_key"` // of whoever signed the head; a reader compares it with one from elsewhere
 	Head      string `json:"head"`       // the signed note
-	Events    int64  `json:"events"`     // how many lines follow
 
 	// Complete says that these are all events that the head covers. They need no proofs then: the root is made of them.
 	Complete  bool       `json:"complete"`
@@ -55,6 +54,11 @@ type Line struct {
 	Content  *string          `json:"content"`          // the payload, JSON
 	Reason   string           `json:"reason,omitempty"` // why there is no content
 	Proof    tlog.RecordProof `json:"proof,omitempty"`  // hashes in base64, from the leaf to the root
+}
+
+// End is a bundle's last line. Without it, a part of the bundle is missing.
+type End struct {
+	Events int64 `json:"events"` // how many there are
 }
 
 // The reasons why an event has no content.
@@ -107,6 +111,7 @@ func (p *Prover) WriteBundle(ctx context.Context, excerpt Excerpt, to io.Writer)
 		return err
 	}
 	stored := newStoredTree(ctx, p.db)
+	var end End
 	err = p.eachRow(ctx, excerpt, head.Size, func(r *row) error {
 		var line Line
 		var err error
@@ -118,12 +123,16 @@ func (p *Prover) WriteBundle(ctx context.Context, excerpt Excerpt, to io.Writer)
 		if err != nil {
 			return err
 		}
+		end.Events++
 		return lines.Encode(line)
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case end.Events == 0: // and nothing but the header is in the buffer
+		return domain.Errorf(domain.NotFound, "There are no such events under the newest head, of %d events.", head.Size)
 	}
-	return buffered.Flush()
+	return errors.Join(lines.Encode(end), buffered.Flush())
 }
 
 func (p *Prover) header(ctx context.Context, excerpt Excerpt) (Head, Header, error) {
@@ -135,18 +144,12 @@ func (p *Prover) header(ctx context.Context, excerpt Excerpt) (Head, Header, err
 		Format: bundleFormat, Version: bundleVersion, PublicKey: p.key.Public(), Head: head.Note, Complete: excerpt.complete(),
 		Account: notNil(excerpt.Account), Execution: notNil(excerpt.Execution),
 	}
-	if header.Events, err = p.count(ctx, excerpt, head.Size); err != nil {
-		return Head{}, Header{}, err
-	}
-	if header.Events == 0 {
-		return Head{}, Header{}, domain.Errorf(domain.NotFound, "There are no such events under the newest head, of %d events.", head.Size)
-	}
 	if excerpt.Since > 0 {
-		consistency, err := p.Consistency(ctx, excerpt.Since, head.Size)
+		proof, err := p.continuation(ctx, "since", excerpt.Since, head)
 		if err != nil {
 			return Head{}, Header{}, err
 		}
-		header.Since = &Since{Size: excerpt.Since, Proof: consistency.Proof}
+		header.Since = &Since{Size: excerpt.Since, Proof: proof}
 	}
 	return head, header, nil
 }
@@ -158,46 +161,48 @@ func notNil(id uuid.UUID) *uuid.UUID {
 	return &id
 }
 
-// where selects the events of an excerpt at the positions behind $1, up to and including $2. A stream is not looked for in
-// partitions from before its first event.
-func (e Excerpt) where() (condition string, args []any) {
-	switch account, stream := pgUUID(e.Account), pgUUID(e.Execution); {
-	case e.complete():
-		return "position > $1 and position <= $2", nil
-	case !stream.Valid:
-		return "position > $1 and position <= $2 and account_id = $3", []any{account}
-	default:
-		return `position > $1 and position <= $2 and stream_id = $3 and ($4::uuid is null or account_id = $4)
-			and position >= (select first_position from streams where stream_id = $3)`, []any{stream, account}
-	}
-}
-
 func pgUUID(id uuid.UUID) pgtype.UUID { return pgtype.UUID{Bytes: id, Valid: id != uuid.Nil} }
-
-func (p *Prover) count(ctx context.Context, excerpt Excerpt, size int64) (n int64, err error) {
-	if excerpt.complete() {
-		return size, nil
-	}
-	condition, args := excerpt.where()
-	if err := p.db.QueryRow(ctx, "select count(*) from events where "+condition, append([]any{0, size}, args...)...).Scan(&n); err != nil {
-		return 0, fmt.Errorf("count the events: %w", err)
-	}
-	return n, nil
-}
 
 // bundlePage is how many events are read at once. Those behind the first batchBytes of payload wait for the next page, since
 // whoever reads the bundle may be slow.
 const bundlePage = 1000
 
+// query reads a page of the events of an excerpt, in their order: those behind the one of which key is $1. They end at position
+// upto, or, of a stream, which begins at position first, somewhere behind it.
+//
+// Postgres must not know that the account is only one: where it takes that for a frequent one it would look through the log by
+// position, past the events of all others. So it is one of a list, and the order is one that only its index has. What a page
+// of a stream has at most is in the condition, because Postgres takes all streams for short ones.
+func (e Excerpt) query(first, upto int64) (query string, args []any, key func(*row) int64) {
+	key = func(r *row) int64 { return r.position }
+	condition, order := "position > $1 and position <= $2", "position"
+	args = []any{upto}
+	switch account, stream := pgUUID(e.Account), pgUUID(e.Execution); {
+	case stream.Valid:
+		key = func(r *row) int64 { return int64(r.version) }
+		condition, order = fmt.Sprintf(`stream_id = $2 and version > $1::int and version <= $1::int + %d and position >= $3
+			and ($4::uuid is null or account_id = $4)`, bundlePage), "version"
+		args = []any{stream, first, account}
+	case account.Valid:
+		condition, order = condition+" and account_id = any(array[$3]::uuid[])", "account_id, position"
+		args = append(args, account)
+	}
+	return fmt.Sprintf(`select %[1]s, data from (
+			select *, sum(octet_length(data)) over (order by %[3]s) - coalesce(octet_length(data), 0) as bytes_before
+			from events where %[2]s order by %[3]s limit %[4]d
+		) page where coalesce(bytes_before, 0) < %[5]d order by %[3]s`, leafColumns, condition, order, bundlePage, batchBytes), args, key
+}
+
 // eachRow reads the events of an excerpt up to a position, in order.
 func (p *Prover) eachRow(ctx context.Context, excerpt Excerpt, upto int64, do func(*row) error) error {
-	condition, args := excerpt.where()
-	query := fmt.Sprintf(`select %[1]s, data from (
-			select *, sum(octet_length(data)) over (order by position) - coalesce(octet_length(data), 0) as bytes_before
-			from events where %[2]s order by position limit %[3]d
-		) page where coalesce(bytes_before, 0) < %[4]d order by position`, leafColumns, condition, bundlePage, batchBytes)
+	var first int64
+	err := p.db.QueryRow(ctx, "select coalesce(min(first_position), 0) from streams where stream_id = $1", pgUUID(excerpt.Execution)).Scan(&first)
+	if err != nil {
+		return fmt.Errorf("look for where a stream begins: %w", err)
+	}
+	query, args, key := excerpt.query(first, upto)
 	for after := int64(0); ; {
-		rows, err := p.db.Query(ctx, query, append([]any{after, upto}, args...)...)
+		rows, err := p.db.Query(ctx, query, append([]any{after}, args...)...)
 		if err != nil {
 			return fmt.Errorf("read the log: %w", err)
 		}
@@ -206,10 +211,13 @@ func (p *Prover) eachRow(ctx context.Context, excerpt Excerpt, upto int64, do fu
 			return fmt.Errorf("read the log: %w", err)
 		}
 		for i := range page {
+			if page[i].position > upto {
+				return nil
+			}
 			if err := do(&page[i]); err != nil {
 				return err
 			}
-			after = page[i].position
+			after = key(&page[i])
 		}
 		if len(page) == 0 {
 			return nil

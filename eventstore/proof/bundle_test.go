@@ -3,9 +3,11 @@ package proof
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -142,6 +144,8 @@ func (l lines) String() string {
 	return out.String()
 }
 
+func (l lines) end() map[string]any { return l[len(l)-1] }
+
 func replaceIn(l lines, i int, field, old, replacement string) lines {
 	l[i][field] = strings.Replace(l[i][field].(string), old, replacement, 1)
 	return l
@@ -172,17 +176,19 @@ func TestABundleThatWasTamperedWithIsRefusedByBothVerifiers(t *testing.T) {
 			l[7]["position"] = 900.0
 			return replaceIn(l, 7, "leaf", "\n"+was+"\n", "\n900\n")
 		}, "event at position 900 does not stand there"},
-		"the order":             {account, func(l lines) lines { l[6], l[7] = l[7], l[6]; return l }, "stands behind the one at position"},
-		"an event that is gone": {account, func(l lines) lines { return append(l[:7], l[8:]...) }, "it is not whole"},
+		"the order":                        {account, func(l lines) lines { l[6], l[7] = l[7], l[6]; return l }, "stands behind the one at position"},
+		"an event that is gone":            {account, func(l lines) lines { return append(l[:7], l[8:]...) }, "it is not whole"},
+		"the end of the file that is gone": {account, func(l lines) lines { return l[:len(l)-5] }, "it is not whole"},
+		"an event behind the end":          {whole, func(l lines) lines { return append(l[:912], l.end(), l[912]) }, "it is not whole"},
 		"an event that is gone, in a whole log": {whole, func(l lines) lines {
-			l[0]["events"] = 911
+			l.end()["events"] = 911
 			return append(l[:7], l[8:]...)
 		}, "no event at position 7"},
 		"the end that is gone, in a whole log": {whole, func(l lines) lines {
-			l[0]["events"] = 911
-			return l[:912]
+			l.end()["events"] = 911
+			return append(l[:912], l.end())
 		}, "not the 912 events"},
-		"an event that is there twice": {account, func(l lines) lines { return append(l, l[7]) }, "stands behind the one at position"},
+		"an event that is there twice": {account, func(l lines) lines { return slices.Insert(l, 9, l[7]) }, "stands behind the one at position"},
 		"a hash of a proof": {account, func(l lines) lines {
 			proof := l[7]["proof"].([]any)
 			proof[2] = proof[3]
@@ -207,6 +213,72 @@ func TestABundleThatWasTamperedWithIsRefusedByBothVerifiers(t *testing.T) {
 			said, ok := runScript(t, tampered)
 			require.False(t, ok, said)
 			require.Contains(t, said, "NOT TRUE")
+		})
+	}
+}
+
+// Whoever hands out a bundle can leave out what an event says and give a reason.
+func TestWhatABundleLeavesOutForAReasonThatNothingProvesIsSaidByBothVerifiers(t *testing.T) {
+	t.Parallel()
+	h, _ := signed(t)
+	account := h.bundle(Excerpt{Account: h.accounts[0]})
+	system := domain.Actor{Kind: domain.ActorSystem}
+	fact := domain.LogArchived{From: 1, To: 500, Types: domain.ArchivableKinds(), Except: []uuid.UUID{h.accounts[1]}}
+	_, err := h.store.Append(t.Context(), h.write(uuid.New(), uuid.Nil, system, fact))
+	require.NoError(t, err)
+	h.sign()
+	whole := h.bundle(Excerpt{})
+	_, err = h.store.Append(t.Context(), h.write(h.accounts[0], h.accounts[0], system, domain.AccountErased{AccountID: h.accounts[0]}))
+	require.NoError(t, err)
+	h.sign()
+	erased := h.bundle(Excerpt{Account: h.accounts[0]})
+
+	leaveOut := func(bundle, reason, kind string, account uuid.UUID, most int) string {
+		l := parseLines(t, bundle)
+		for _, line := range l[1 : len(l)-1] {
+			leaf, err := parseLeaf(line["leaf"].(string))
+			require.NoError(t, err)
+			if leaf.kind == kind && leaf.account == account && most > 0 {
+				line["content"], line["salt"], line["reason"] = nil, nil, reason
+				most--
+			}
+		}
+		require.Zero(t, most)
+		return l.String()
+	}
+	var upTo500 int64
+	require.NoError(t, h.store.Pool().QueryRow(t.Context(),
+		"select count(*) from events where position <= 500 and type = 'execution.log_line' and account_id = $1", h.accounts[0]).Scan(&upTo500))
+	require.Positive(t, upTo500)
+	const lines, requested = "execution.log_line", "execution.requested"
+	for name, c := range map[string]struct {
+		bundle   string
+		unproved int // payloads
+		reason   string
+	}{
+		"erased, of an account that lives":                   {leaveOut(account, "erased", requested, h.accounts[0], 7), 7, "erased"},
+		"erased, of an account that was erased":              {leaveOut(erased, "erased", requested, h.accounts[0], 7), 0, ""},
+		"erased, in the whole log without an erasure":        {leaveOut(whole, "erased", requested, h.accounts[1], 5), 5, "erased"},
+		"archived, in an account's bundle":                   {leaveOut(account, "archived", lines, h.accounts[0], 3), 3, "archived"},
+		"archived, as the log says":                          {leaveOut(whole, "archived", lines, h.accounts[0], 20), 0, ""},
+		"archived, where the log says so only up to 500":     {leaveOut(whole, "archived", lines, h.accounts[0], 180), 180 - int(upTo500), "archived"},
+		"archived, of an account that the log says is not":   {leaveOut(whole, "archived", lines, h.accounts[1], 4), 4, "archived"},
+		"archived, of a type that never is":                  {leaveOut(whole, "archived", requested, h.accounts[0], 6), 6, "archived"},
+		"archived, when it is not shown what was archived":   {leaveOut(leaveOut(whole, "archived", lines, h.accounts[0], 2), "erased", "log.archived", uuid.Nil, 1), 2, "archived"},
+		"archived, in the bundle of an account that is gone": {leaveOut(erased, "archived", lines, h.accounts[0], 2), 2, "archived"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			report := requireGood(t, c.bundle)
+			said, _ := runScript(t, c.bundle)
+			if c.unproved == 0 {
+				require.Empty(t, report.Remarks)
+				require.NotContains(t, said, "NOT PROVED")
+				return
+			}
+			sentence := fmt.Sprintf("%d payloads are absent. The bundle says that they were %s, and nothing in it proves that.", c.unproved, c.reason)
+			require.Contains(t, report.Remarks, sentence)
+			require.Contains(t, said, "NOT PROVED: "+sentence)
 		})
 	}
 }

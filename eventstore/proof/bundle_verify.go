@@ -2,11 +2,13 @@ package proof
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -36,16 +38,23 @@ const longestLine = 128 << 20
 func VerifyBundle(from io.Reader, v BundleVerification) (*BundleReport, error) {
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, longestLine)
-	c := &bundleChecker{report: &BundleReport{}}
+	c := &bundleChecker{report: &BundleReport{}, absent: newAbsences()}
 	if err := c.open(lines, v); err != nil || len(c.report.Problems) > 0 {
 		return c.report, err // without a head there is nothing to hold the events against
 	}
 	for lines.Scan() {
-		var line Line
+		var line struct {
+			Line
+			Events *int64 `json:"events"` // of the End
+		}
 		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
 			return nil, fmt.Errorf("line %d of the bundle is not an event: %w", c.report.Events+2, err)
 		}
-		c.check(&line)
+		if line.Events != nil {
+			c.whole = *line.Events == c.report.Events
+			continue
+		}
+		c.check(&line.Line)
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("read the bundle: %w", err)
@@ -57,9 +66,11 @@ func VerifyBundle(from io.Reader, v BundleVerification) (*BundleReport, error) {
 // bundleChecker is the check of a bundle on its way.
 type bundleChecker struct {
 	report *BundleReport
-	last   int64  // the position of the event in front
-	tree   tree   // of a complete bundle
-	gap    bool   // whether a complete bundle has shown not to be; there is no tree any more
+	last   int64 // the position of the event in front
+	whole  bool  // whether the end has the number of events in front, and nothing is behind it
+	tree   tree  // of a complete bundle
+	gap    bool  // whether a complete bundle has shown not to be; there is no tree any more
+	absent *absences
 	older  []Head // kept heads that a complete bundle is held against, by size
 }
 
@@ -94,15 +105,10 @@ func (c *bundleChecker) open(lines *bufio.Scanner, v BundleVerification) error {
 
 // holdAgainst checks that the bundle's log continues the heads that were kept, as far as the bundle can show it.
 func (c *bundleChecker) holdAgainst(keys PublicKeys, path string) error {
-	heads, err := (Witness{path}).heads(keys)
-	if err != nil {
-		return err
-	}
-	if len(heads) == 0 {
-		return fmt.Errorf("%s holds no head that is signed by %s", path, keys)
-	}
 	header, head := c.report.Header, c.report.Head
-	for _, older := range heads {
+	var newest int64
+	err := readHeadFile(path, keys, func(older Head) {
+		newest = older.Size
 		switch {
 		case older.Size == head.Size:
 			c.continues(older, older.Root == head.Root)
@@ -112,10 +118,16 @@ func (c *bundleChecker) holdAgainst(keys PublicKeys, path string) error {
 		case header.Since != nil && older.Size == header.Since.Size && older.Size < head.Size:
 			c.continues(older, tlog.CheckTree(header.Since.Proof, head.Size, head.Root, older.Size, older.Root) == nil)
 		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case newest == 0:
+		return fmt.Errorf("%s holds no head that is signed by %s", path, keys)
+	case c.report.Kept == 0:
+		return fmt.Errorf("the bundle cannot be held against a head of %d events; make it with: voltrun audit bundle --since %[1]d", newest)
 	}
-	if c.report.Kept == 0 {
-		return fmt.Errorf("the bundle cannot be held against a head of %d events; make it with: voltrun audit bundle --since %[1]d", heads[len(heads)-1].Size)
-	}
+	slices.SortFunc(c.older, func(a, b Head) int { return cmp.Compare(a.Size, b.Size) })
 	return nil
 }
 
@@ -128,6 +140,7 @@ func (c *bundleChecker) continues(older Head, does bool) {
 
 func (c *bundleChecker) check(line *Line) {
 	c.report.Events++
+	c.whole = false
 	leaf, err := parseLeaf(line.Leaf)
 	switch {
 	case err != nil:
@@ -142,6 +155,7 @@ func (c *bundleChecker) check(line *Line) {
 	}
 	c.checkIncluded(line, leaf)
 	c.checkContent(line, leaf)
+	c.absent.noteErasure(leaf)
 	c.last = line.Position
 }
 
@@ -182,10 +196,13 @@ func (c *bundleChecker) checkContent(line *Line, leaf parsedLeaf) {
 			return
 		}
 		c.report.Opened++
+		c.absent.noteArchival(leaf, *line.Content)
 	case line.Reason == reasonErased:
 		c.report.Erased++
+		c.absent.erased[leaf.account]++
 	case line.Reason == reasonArchived:
 		c.report.Archived++
+		c.absent.addArchived(leaf)
 	default:
 		c.report.add(line.Position, "What the event at position %d (%s) says is not in the bundle: %q.", line.Position, leaf.kind, line.Reason)
 	}
@@ -193,11 +210,19 @@ func (c *bundleChecker) checkContent(line *Line, leaf parsedLeaf) {
 
 func (c *bundleChecker) conclude() {
 	report, head := c.report, c.report.Head
-	if report.Events != report.Header.Events {
-		report.add(0, "The bundle has %d events, but says that it has %d: it is not whole.", report.Events, report.Header.Events)
+	if !c.whole {
+		report.add(0, "The bundle has %d events, but not the end that says so: it is not whole.", report.Events)
 	}
 	if report.Header.Complete && !c.gap && (c.tree.size != head.Size || c.tree.root() != head.Root) {
 		report.add(0, "The events of the bundle are not the %d events that were signed.", head.Size)
+	}
+	for _, unproved := range []struct {
+		events int64
+		reason string
+	}{{c.absent.erasedUnproved(), reasonErased}, {c.absent.archivedUnproved(), reasonArchived}} {
+		if unproved.events > 0 {
+			report.remark("%d payloads are absent. The bundle says that they were %s, and nothing in it proves that.", unproved.events, unproved.reason)
+		}
 	}
 	report.sort()
 }

@@ -26,7 +26,7 @@ type history struct {
 	dsn      string
 	store    *postgres.Store
 	codec    *eventstore.Codec
-	archive  Archive
+	archive  eventstore.Archive
 	key      *Key
 	witness  Witness
 	keeper   *Keeper

@@ -21,15 +21,15 @@ type Head struct {
 	SignedAt time.Time // by the server's clock, and not signed itself; zero when it is not known
 }
 
-// sign makes the head of a tree.
-func (k *Key) sign(t *tree) (Head, error) {
+// sign makes the head of a tree, at that time.
+func (k *Key) sign(t *tree, at time.Time) (Head, error) {
 	root := t.root()
 	text := fmt.Sprintf("%s\n%d\n%s\n", k.signer.Name(), t.size, root)
 	signed, err := note.Sign(&note.Note{Text: text}, k.signer)
 	if err != nil {
 		return Head{}, fmt.Errorf("sign a head: %w", err)
 	}
-	return Head{Size: t.size, Root: root, Note: string(signed), SignedAt: time.Now().UTC().Truncate(time.Microsecond)}, nil
+	return Head{Size: t.size, Root: root, Note: string(signed), SignedAt: at.UTC().Truncate(time.Microsecond)}, nil
 }
 
 // errOtherKey is why a note does not count that is signed by somebody else.

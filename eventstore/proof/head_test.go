@@ -2,6 +2,7 @@ package proof
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/sumdb/note"
@@ -13,7 +14,7 @@ func TestAHeadOpensForItsKeyOnly(t *testing.T) {
 	key := newKey(t)
 	grown := &tree{}
 	grown.add(tlog.RecordHash([]byte("leaf")), func(tileKey, []byte) {})
-	head, err := key.sign(grown)
+	head, err := key.sign(grown, time.Now())
 	require.NoError(t, err)
 	public, err := ParsePublicKeys(key.Public())
 	require.NoError(t, err)

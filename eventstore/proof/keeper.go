@@ -2,6 +2,7 @@ package proof
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,8 @@ type Keeper struct {
 	witness Witness
 	logger  *slog.Logger
 	status  atomic.Pointer[Status]
+	now     func() time.Time
+	thinned time.Time // when the heads were thinned out
 
 	startOnce, stopOnce sync.Once
 	stopping            context.Context
@@ -48,11 +51,12 @@ type Status struct {
 	SignedAt time.Time // zero when nothing was signed yet
 	Failing  bool      // the last head could not be signed; the log says why
 	Broken   string    // what is not as it was signed, in words for a person; empty when nothing is known to be
+	OtherKey string    // that the log is signed by another key, and what to do, in sentences; empty when it is not
 }
 
 // NewKeeper makes a keeper of a log that signs with key.
 func NewKeeper(log Log, key *Key, witness Witness, logger *slog.Logger) *Keeper {
-	k := &Keeper{log: log, key: key, witness: witness, logger: logger, stopped: make(chan struct{})}
+	k := &Keeper{log: log, key: key, witness: witness, logger: logger, now: time.Now, stopped: make(chan struct{})}
 	k.stopping, k.stop = context.WithCancel(context.Background())
 	k.status.Store(&Status{})
 	return k
@@ -121,8 +125,14 @@ func (k *Keeper) note(head Head, err error) {
 	if IsBroken(err) {
 		now.Broken = err.Error()
 	}
+	var other *OtherKey
+	if errors.As(err, &other) {
+		now.OtherKey = other.What
+	}
 	k.status.Store(&now)
 	switch {
+	case now.OtherKey != "" && before.OtherKey == "":
+		k.logger.Error("this server signs nothing, because its proof key is not the one that signed the log", "why", now.OtherKey, "proof_key", k.key.Source)
 	case now.Broken != "" && now.Broken != before.Broken:
 		k.logger.Error("history is not what was signed, and no head is signed any more; voltrun audit verify tells more", "error", err)
 	case now.Failing && !before.Failing:

@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/voltrun/voltrun/domain"
 )
 
 func TestAHeadIsTheRootOverTheLeavesOfAllEvents(t *testing.T) {
@@ -128,9 +130,14 @@ func TestALogThatOutlivesItsKeyGoesOnWithTheOldPublicKeyBehindTheNewOne(t *testi
 	alone, err := ParseKey(fresh)
 	require.NoError(t, err)
 	_, _, err = NewKeeper(h.store, alone, Witness{t.TempDir() + "/heads.log"}, slog.New(slog.DiscardHandler)).turn(t.Context())
-	require.True(t, IsBroken(err), "%v", err)
+	var other *OtherKey
+	require.ErrorAs(t, err, &other)
 	require.ErrorContains(t, err, h.key.signer.Name())
 	require.ErrorContains(t, err, alone.Public())
+	require.ErrorContains(t, err, "copy the file proof_key")
+	_, err = NewProver(h.store.Pool(), h.codec, nil, alone).Checkpoint(t.Context())
+	requireCode(t, domain.Unavailable, err)
+	require.ErrorContains(t, err, "signed by another key than this server's")
 
 	h.key, err = ParseKey(fresh + "\n" + h.key.Public())
 	require.NoError(t, err)

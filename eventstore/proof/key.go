@@ -14,6 +14,7 @@ import (
 // Key signs heads. It knows the keys that signed before it, so that a log can outlive its key.
 type Key struct {
 	PublicKeys
+	Source string // where it stands, for the operator; may be empty
 	signer note.Signer
 	public string
 }

@@ -21,7 +21,7 @@ import (
 // leafFormat is a leaf's first line.
 const leafFormat = "voltrun event v1"
 
-// leafColumns are the columns of the events table that a leaf is made of, in the order in which scanRow reads them.
+// leafColumns are the columns of the events table that a leaf is made of, in the order in which a rowScanner reads them.
 const leafColumns = `position, stream_id, version, id, type, schema_version, account_id, actor_kind, actor_id, actor_prefix,
 	correlation_id, causation_id, recorded_at, headers, commitment`
 
@@ -180,6 +180,12 @@ func unfitForLeaf(r rune) bool { return r != '\n' && r != '"' && unfitForLine(r)
 func (r *row) matches(disclosure []byte) bool {
 	commitment := eventstore.Commit(disclosure)
 	return bytes.Equal(commitment[:], r.commitment)
+}
+
+// plain tells whether anybody can read the payload.
+func (r *row) plain() bool {
+	_, plain := eventstore.PlainDisclosure(r.data)
+	return plain
 }
 
 // hash is the tree's hash of the event.

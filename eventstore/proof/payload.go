@@ -8,18 +8,13 @@ import (
 	"github.com/voltrun/voltrun/eventstore"
 )
 
-// Archive has payloads that were moved out of the log. It returns nil for one that it does not have.
-type Archive interface {
-	Payload(ctx context.Context, position eventstore.Position) ([]byte, error)
-}
-
 // Moved tells whether the log says of an event that its payload was moved to the archive.
 type Moved func(ctx context.Context, position eventstore.Position, eventType string, account uuid.UUID) (bool, error)
 
 // payloads opens what events say.
 type payloads struct {
 	codec   *eventstore.Codec
-	archive Archive // nil when there is none at hand
+	archive eventstore.Archive // nil when there is none at hand
 }
 
 // disclose returns an event's disclosure, or eventstore.ErrErased or ErrArchived.

@@ -29,6 +29,17 @@ func IsBroken(err error) bool {
 	return errors.As(err, &broken)
 }
 
+// OtherKey says that the log is signed by a key that is not known here, and what to do about it. Most often two servers were
+// started on one database, each with a key of its own.
+type OtherKey struct{ What string }
+
+const otherKeyAdvice = "Servers on one database need one key: stop this one, copy the file proof_key from the data folder of the one " +
+	"that signs into its own (or give both the same VOLTRUN_PROOF_KEY), and start it again. When you have replaced the key, " +
+	"put the public key of the old one behind the new one. When it was neither, somebody else has written into the database."
+
+// Error tells a person what is wrong and what to do.
+func (e *OtherKey) Error() string { return e.What }
+
 // querier is a pgx pool, connection or transaction.
 type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)

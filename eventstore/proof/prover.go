@@ -24,7 +24,7 @@ type Prover struct {
 }
 
 // NewProver makes a prover of the log in a database, whose heads key signs. archive may be nil.
-func NewProver(db *pgxpool.Pool, codec *eventstore.Codec, archive Archive, key *Key) *Prover {
+func NewProver(db *pgxpool.Pool, codec *eventstore.Codec, archive eventstore.Archive, key *Key) *Prover {
 	return &Prover{db: db, payloads: payloads{codec, archive}, key: key}
 }
 
@@ -54,6 +54,8 @@ var (
 	errNothingSigned = domain.Errorf(domain.Unavailable, "Nothing was signed yet. The first head follows the first event within a second or two.")
 	errDoesNotHold   = domain.Errorf(domain.Unavailable,
 		"No proof can be given, because the history in the database is not what was signed. Whoever runs this VoltRun finds out more with: voltrun audit verify")
+	errSignedElsewhere = domain.Errorf(domain.Unavailable,
+		"No proof can be given, because the log is signed by another key than this server's. Whoever runs it finds out more with GET /health.")
 )
 
 // Checkpoint returns the newest head.
@@ -80,10 +82,14 @@ func (p *Prover) head(ctx context.Context, size int64) (Head, error) {
 			return Head{}, err
 		}
 		if stored.Size == 0 {
-			return Head{}, domain.Errorf(domain.NotFound, "No head of %d events was signed. The newest has %d.", size, newest)
+			return Head{}, domain.Errorf(domain.NotFound,
+				"There is no head of %d events: none was signed, or it was thinned out since. The newest has %d.", size, newest)
 		}
 	}
 	head, err := stored.open(p.key.PublicKeys)
+	if errors.Is(err, errOtherKey) {
+		return Head{}, errSignedElsewhere
+	}
 	if err != nil {
 		return Head{}, fmt.Errorf("the head of %d events %w: %w", stored.Size, err, errDoesNotHold)
 	}
@@ -144,19 +150,29 @@ func (p *Prover) Consistency(ctx context.Context, from, to int64) (Consistency, 
 	if err != nil {
 		return Consistency{}, err
 	}
-	if from < 1 || from > head.Size {
-		return Consistency{}, domain.Errorf(domain.Invalid, "from must be between 1 and %d, the size of the newer head, but is %d.", head.Size, from)
+	proof, err := p.continuation(ctx, "from", from, head)
+	if err != nil {
+		return Consistency{}, err
+	}
+	return Consistency{From: from, Proof: proof, Checkpoint: p.checkpoint(head)}, nil
+}
+
+// continuation proves that the log of a head begins with the one of an older head, of which the caller gave the size under
+// that name.
+func (p *Prover) continuation(ctx context.Context, name string, size int64, head Head) (tlog.TreeProof, error) {
+	if size < 1 || size > head.Size {
+		return nil, domain.Errorf(domain.Invalid, "%s must be between 1 and %d, the size of the newer head, but is %d.", name, head.Size, size)
 	}
 	stored := newStoredTree(ctx, p.db)
-	proof, err := tlog.ProveTree(head.Size, from, stored)
+	proof, err := tlog.ProveTree(head.Size, size, stored)
 	if err == nil {
 		var root tlog.Hash
-		if root, err = tlog.TreeHash(from, stored); err == nil {
-			err = tlog.CheckTree(proof, head.Size, head.Root, from, root)
+		if root, err = tlog.TreeHash(size, stored); err == nil {
+			err = tlog.CheckTree(proof, head.Size, head.Root, size, root)
 		}
 	}
 	if err != nil {
-		return Consistency{}, fmt.Errorf("prove that %d events are the first of %d: %w", from, head.Size, errors.Join(err, errDoesNotHold))
+		return nil, fmt.Errorf("prove that %d events are the first of %d: %w", size, head.Size, errors.Join(err, errDoesNotHold))
 	}
-	return Consistency{From: from, Proof: proof, Checkpoint: p.checkpoint(head)}, nil
+	return proof, nil
 }

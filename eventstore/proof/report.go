@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/voltrun/voltrun/eventstore"
 )
 
 // Report is what a check found.
@@ -13,6 +15,9 @@ type Report struct {
 	Erased   int64 // payloads that were erased with their account, which nobody can open
 	Archived int64 // payloads that are in the archive, which were not opened
 	Signed   Head  // the newest head that fits; zero when none does
+
+	// Locked is how many payloads were not checked because their data keys are wrapped by a master key that was not given.
+	Locked map[eventstore.MasterKeyID]int64
 
 	Sources  []Source  // where heads were found
 	Problems []Problem // what is wrong, by position; empty when all is well

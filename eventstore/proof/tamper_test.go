@@ -173,6 +173,31 @@ func TestWhatASuperuserAltersIsFoundWithItsPosition(t *testing.T) {
 			[]string{"insert into events select 913, gen_random_uuid(), 2, gen_random_uuid(), type, schema_version, account_id, actor_kind, actor_id, actor_prefix, correlation_id, causation_id, recorded_at, commitment, headers, data from events where position = 402"},
 			[]string{`^913: The event at position 913 .* does not follow version 1 of its stream`},
 		},
+		"where a stream begins": {
+			[]string{"update streams set first_position = first_position + 1 where stream_id = (select stream_id from events where position = 403)"},
+			[]string{`^401: The table of streams says that stream \S+ begins at position 402, but its first event is at position 401`},
+		},
+		"how many events a stream has: less": {
+			[]string{"update streams set version = version - 1 where stream_id = (select stream_id from events where position = 403)"},
+			[]string{`^405: The table of streams says that stream \S+ has 4 events, but version 5 is at position 405`},
+		},
+		"how many events a stream has: more": {
+			[]string{"update streams set version = version + 2 where stream_id = (select stream_id from events where position = 403)"},
+			[]string{`^405: The table of streams says that stream \S+, from position 401 on, has 7 events, but the log has 5 of it, the last at position 405`},
+		},
+		"how many events two streams have, with the same sum": {
+			[]string{"update streams set version = version - 1 where stream_id = (select stream_id from events where position = 403)",
+				"update streams set version = version + 1 where stream_id = (select stream_id from events where position = 802)"},
+			[]string{`^405: The table of streams says that stream \S+ has 4 events, but version 5 is at position 405`},
+		},
+		"a stream that is not in the table of streams": {
+			[]string{"delete from streams where stream_id = (select stream_id from events where position = 403)"},
+			[]string{`^405: The table of streams says that stream \S+ has 0 events, but version 5 is at position 405`},
+		},
+		"a stream that has no events": {
+			[]string{"insert into streams (stream_id, version, first_position) values (gen_random_uuid(), 0, 500)"},
+			[]string{`^500: The table of streams says that stream \S+, from position 500 on, has 0 events, but the log has 0 of it`},
+		},
 		"a head that is gone": {
 			[]string{"delete from heads where size = 608"},
 			[]string{`^608: The head of 608 events in heads.log, signed at .*, is not in the database any more`},
@@ -266,7 +291,7 @@ func TestAKeeperSignsNothingThatContradictsWhatWasSigned(t *testing.T) {
 		"heads and tree are gone":               {[]string{"truncate heads", "truncate tiles"}, `a head of 912 events was signed, but the newest in the database has 0`},
 		"the newest heads are gone":             {[]string{"delete from heads where size > 304"}, `a head of 912 events was signed, but the newest in the database has 304: .* from position 305 on was removed`},
 		"the newest head says something else":   {[]string{"update heads set root = sha256(root) where size = 912"}, `newest head in the database, of 912 events, says something else`},
-		"the stored tree was altered":           {[]string{"update tiles set hashes = set_byte(hashes, 32 * 140, 7) where level = 0 and index = 3"}, `the stored tree is not the one whose head of 912 events was signed`},
+		"the stored tree was altered":           {[]string{"update tiles set hashes = set_byte(hashes, 32 * 140, get_byte(hashes, 32 * 140) # 1) where level = 0 and index = 3"}, `the stored tree is not the one whose head of 912 events was signed`},
 		"the stored tree is gone":               {[]string{"truncate tiles"}, `the stored tree over the events 769 to 1024 \(level 0\) is damaged`},
 		"the log was cut":                       {[]string{"delete from events where position > 900", "update head set position = 900"}, `the log ends at position 900, but 912 events were signed: the events from position 901 on were removed`},
 		"an event is gone before it was signed": {[]string{"delete from events where position = 915"}, `the log has no event at position 915`},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"sort"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/mod/sumdb/tlog"
@@ -39,7 +38,7 @@ func (k *Keeper) newest(ctx context.Context, tx pgx.Tx) (Head, error) {
 	}
 	head, err := stored.open(k.key.PublicKeys)
 	if errors.Is(err, errOtherKey) {
-		err = fmt.Errorf("%w; servers on one database need one key (VOLTRUN_PROOF_KEY), and a new key needs the public key of the old one behind it", err)
+		return Head{}, &OtherKey{fmt.Sprintf("The newest head in the database, of %d events, %v. %s", stored.Size, err, otherKeyAdvice)}
 	}
 	if err != nil {
 		return Head{}, &Broken{fmt.Sprintf("the newest head in the database, of %d events, %v", stored.Size, err)}
@@ -103,22 +102,17 @@ func checkContinues(stored tlog.HashReader, older, newer Head) error {
 // narrow says where the stored tree leaves what the witness saw: between the last head that it has and the first that it
 // has not.
 func (k *Keeper) narrow(stored tlog.HashReader, seen Head, err error) error {
-	heads, readErr := k.witness.heads(k.key.PublicKeys)
-	if !IsBroken(err) || readErr != nil {
+	if !IsBroken(err) {
 		return err
 	}
-	bad := sort.Search(len(heads), func(i int) bool {
-		root, err := tlog.TreeHash(heads[i].Size, stored)
-		return err != nil || root != heads[i].Root
+	good, bad, readErr := k.witness.split(k.key.PublicKeys, func(head Head) bool {
+		root, err := tlog.TreeHash(head.Size, stored)
+		return err != nil || root != head.Root
 	})
-	from, upto := int64(1), seen.Size
-	if bad > 0 {
-		from = heads[bad-1].Size + 1
+	if readErr != nil || bad.Size == 0 {
+		bad = seen
 	}
-	if bad < len(heads) {
-		upto = heads[bad].Size
-	}
-	return &Broken{fmt.Sprintf("%v: something is different in the events %d to %d", err, from, upto)}
+	return &Broken{fmt.Sprintf("%v: something is different in the events %d to %d", err, good.Size+1, bad.Size)}
 }
 
 // testify shows a head to the witness, unless it has seen it or a newer one.

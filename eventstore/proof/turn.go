@@ -35,6 +35,9 @@ func (k *Keeper) turn(ctx context.Context) (newest Head, more bool, err error) {
 		if newest, t, length, err = k.trusted(ctx, tx); err != nil {
 			return err
 		}
+		if err := k.thinNowAndThen(ctx, tx); err != nil {
+			return err
+		}
 		if more = t.size < length; !more {
 			return nil
 		}
@@ -58,7 +61,7 @@ func (k *Keeper) grow(ctx context.Context, tx pgx.Tx, t *tree, length int64) (si
 		}
 	}
 	t.grownSince(before, keep)
-	if signed, err = k.key.sign(t); err != nil {
+	if signed, err = k.key.sign(t, k.now()); err != nil {
 		return Head{}, false, err
 	}
 	if err := writeTiles(ctx, tx, tiles); err != nil {

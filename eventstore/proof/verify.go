@@ -18,7 +18,7 @@ import (
 // Verification is what a whole log is checked with.
 type Verification struct {
 	Codec    *eventstore.Codec       // opens payloads
-	Archive  Archive                 // has those that were archived; nil when it is not at hand
+	Archive  eventstore.Archive      // has those that were archived; nil when it is not at hand
 	Keys     PublicKeys              // whose heads count
 	Moved    Moved                   // what may be missing in the log; nil when that is not known
 	Witness  string                  // the file of the heads that the server signed; empty when it is not at hand
@@ -27,13 +27,13 @@ type Verification struct {
 }
 
 // Verify checks a whole log: every event against the stored tree, the tree of the events against every signed head, every
-// payload that can be opened against its commitment. What is wrong is in the report; the error is for a check that could
+// payload that can be opened against its commitment, the table of streams against the events. What is wrong is in the report; the error is for a check that could
 // not be carried out. A server may go on appending meanwhile.
 func Verify(ctx context.Context, db *pgxpool.Pool, v Verification) (*Report, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c := &checker{db: db, payloads: payloads{v.Codec, v.Archive}, moved: v.Moved, report: &Report{},
-		unkeyed: map[uuid.UUID]int64{}, erased: map[uuid.UUID]bool{}}
+	c := &checker{db: db, payloads: payloads{v.Codec, v.Archive}, moved: v.Moved, report: &Report{Locked: map[eventstore.MasterKeyID]int64{}},
+		locked: map[uuid.UUID]eventstore.MasterKeyID{}, unkeyed: map[uuid.UUID]int64{}, erased: map[uuid.UUID]bool{}}
 	if err := c.collectHeads(ctx, v); err != nil { // first, so that the log has what they cover
 		return nil, err
 	}
@@ -53,6 +53,9 @@ func Verify(ctx context.Context, db *pgxpool.Pool, v Verification) (*Report, err
 		}
 	}
 	if err := ctx.Err(); err != nil { // the batches have ended early
+		return nil, err
+	}
+	if err := c.checkCounts(ctx); err != nil {
 		return nil, err
 	}
 	c.conclude(length)
@@ -75,9 +78,10 @@ type checker struct {
 	leaves  map[tileKey][]byte // the stored hashes of the events in this batch
 	full    []builtTile        // what the batch has completed above the leaves
 	strange []strange
-	last    pgtype.Timestamptz  // when the event in front was recorded
-	unkeyed map[uuid.UUID]int64 // the first payload of each account whose key is gone
-	erased  map[uuid.UUID]bool  // the accounts that the log says were erased
+	last    pgtype.Timestamptz                   // when the event in front was recorded
+	locked  map[uuid.UUID]eventstore.MasterKeyID // the accounts whose data key needs a master key that was not given
+	unkeyed map[uuid.UUID]int64                  // the first payload of each account whose key is gone
+	erased  map[uuid.UUID]bool                   // the accounts that the log says were erased
 	buffer  []byte
 }
 
@@ -159,44 +163,6 @@ func (c *checker) checkEvent(ctx context.Context, r *row) error {
 // about tells an event from others.
 func (r *row) about() string {
 	return fmt.Sprintf("%s, version %d of stream %s", r.kind, r.version, r.stream)
-}
-
-func (c *checker) checkPayload(ctx context.Context, r *row) error {
-	disclosure, err := c.payloads.disclose(ctx, r)
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.Is(err, eventstore.ErrErased):
-		c.report.Erased++
-		if _, seen := c.unkeyed[r.account.Bytes]; !seen {
-			c.unkeyed[r.account.Bytes] = r.position
-		}
-	case errors.Is(err, eventstore.ErrArchived):
-		return c.checkArchived(ctx, r)
-	case err != nil:
-		c.report.add(r.position, "The payload at position %d (%s) cannot be read: %v.", r.position, r.about(), err)
-	case !r.matches(disclosure):
-		c.report.add(r.position, "The payload at position %d (%s) is not the one that was recorded.", r.position, r.about())
-	default:
-		c.report.Opened++
-	}
-	return nil
-}
-
-// checkArchived makes sure that a payload is missing because it was archived.
-func (c *checker) checkArchived(ctx context.Context, r *row) error {
-	if c.moved != nil {
-		moved, err := c.moved(ctx, eventstore.Position(r.position), r.kind, r.account.Bytes)
-		if err != nil {
-			return err
-		}
-		if !moved {
-			c.report.add(r.position, "The payload at position %d (%s) is gone, and the log does not say that it was archived.", r.position, r.about())
-			return nil
-		}
-	}
-	c.report.Archived++
-	return nil
 }
 
 // grow adds a leaf to the tree, and judges the heads of its new size.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,6 +24,7 @@ type source struct {
 	alsoBad  int    // how many do not fit behind it
 	missing  *claim // the first that the database does not have
 	alsoGone int    // how many it does not have beside that
+	thinned  int    // how many it does not have because old heads are thinned out there
 }
 
 // claim is a head, and what its source says by it: that these are the first events of the log.
@@ -76,29 +78,32 @@ func (c *checker) collectFile(keys PublicKeys, path string, from *source) error 
 		return err
 	}
 	defer file.Close()
-	lines, unreadable, err := readHeads(file)
+	n := 0
+	unreadable, err := readHeads(file, func(line witnessed) {
+		n++
+		head, err := keys.Open(line.Note)
+		if err != nil {
+			c.report.add(0, "Head number %d %s %v.", n, from.name, err)
+			return
+		}
+		head.SignedAt = line.SignedAt
+		c.claim(head, from)
+	})
 	if err != nil {
 		return err
 	}
-	if unreadable > 0 && len(lines) == 0 {
+	if unreadable > 0 && n == 0 {
 		return fmt.Errorf("%s holds no signed head", path)
 	}
 	if unreadable > 0 {
 		c.report.remark("%s has %d lines that cannot be read. A loss of power can leave such a line.", path, unreadable)
 	}
-	for i, line := range lines {
-		head, err := keys.Open(line.Note)
-		if err != nil {
-			c.report.add(0, "Head number %d %s %v.", i+1, from.name, err)
-			continue
-		}
-		head.SignedAt = line.SignedAt
-		c.claim(head, from)
-	}
 	return nil
 }
 
+// claim remembers a head, without its note: there may be many.
 func (c *checker) claim(head Head, from *source) {
+	head.Note = ""
 	from.heads++
 	c.claims = append(c.claims, &claim{head, from})
 }
@@ -110,37 +115,51 @@ func (c *checker) collectStored(ctx context.Context, keys PublicKeys) error {
 	if err != nil {
 		return fmt.Errorf("read the heads: %w", err)
 	}
-	stored, err := pgx.CollectRows(rows, pgx.RowToStructByPos[storedHead])
-	if err != nil {
-		return fmt.Errorf("read the heads: %w", err)
-	}
-	for _, s := range stored {
+	var s storedHead
+	_, err = pgx.ForEachRow(rows, []any{&s.Size, &s.Root, &s.Note, &s.SignedAt}, func() error {
 		c.covered = max(c.covered, s.Size)
 		head, err := s.open(keys)
 		if err != nil {
 			c.report.add(s.Size, "The head of %d events in the database %v.", s.Size, err)
-			continue
+			return nil
 		}
 		c.claim(head, from)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the heads: %w", err)
 	}
 	return nil
 }
 
-// findMissing looks for heads of files that the database should have and has not.
+// findMissing looks for heads of files that the database should have and has not. stored are in the order of their sizes.
 func (c *checker) findMissing(kept, stored []*claim) {
-	sizes := make(map[int64]bool, len(stored))
-	for _, s := range stored {
-		sizes[s.Size] = true
-	}
+	now := time.Now().Add(clockSkew)
 	for _, k := range kept {
-		switch {
-		case sizes[k.Size]:
-		case k.source.missing == nil:
-			k.source.missing = k
+		i := sort.Search(len(stored), func(i int) bool { return stored[i].Size >= k.Size })
+		switch from := k.source; {
+		case i < len(stored) && stored[i].Size == k.Size:
+		case i < len(stored) && k.thinnedOut(stored[i].SignedAt, now):
+			from.thinned++
+		case from.missing == nil:
+			from.missing = k
 		default:
-			k.source.alsoGone++
+			from.alsoGone++
 		}
 	}
+}
+
+// clockSkew is how far the clock of whoever checks may be behind the server's.
+const clockSkew = 10 * time.Minute
+
+// thinnedOut tells whether a head may be gone because the next one was signed at that time. Of one that was kept alone it is
+// not known when it was signed: no later than the next one.
+func (c *claim) thinnedOut(next, now time.Time) bool {
+	signed := c.SignedAt
+	if signed.IsZero() {
+		signed = next
+	}
+	return thinsOut(signed, next, now)
 }
 
 // judge holds the heads of the tree's size against it.
@@ -173,6 +192,10 @@ func (c *checker) concludeHeads(length int64) {
 		if gone := from.missing; gone != nil {
 			c.report.add(gone.Size, "The head of %d events %s%s is not in the database any more%s.",
 				gone.Size, from.name, when(gone.SignedAt), others(from.alsoGone))
+		}
+		if from.thinned > 0 {
+			c.report.remark("%d heads %s are not in the database, where old heads are thinned out. They were held against the events all the same.",
+				from.thinned, from.name)
 		}
 	}
 	if c.judged < len(c.claims) {

@@ -2,6 +2,7 @@ package proof
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -24,7 +25,7 @@ func (c *checker) checkVersions(ctx context.Context, b batch) error {
 		}
 		newest[r.stream] = r.version
 	}
-	return c.checkPredecessors(ctx, begun, b.from)
+	return errors.Join(c.checkPredecessors(ctx, begun, b.from), c.checkCounted(ctx, b, newest))
 }
 
 func (c *checker) outOfOrder(r *row) {

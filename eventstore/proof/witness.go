@@ -5,14 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"syscall"
 	"time"
 )
 
-// Witness is the file of all heads that a server has signed or seen, a line of JSON each, oldest first. It stands beside
-// the server's secrets, so that whoever owns the database and nothing else cannot make up another past.
+// Witness is the file of the heads that a server has signed or seen, a line of JSON each, oldest first; old ones are thinned
+// out. It stands beside the server's secrets, so that whoever owns the database and nothing else cannot make up another past.
 type Witness struct{ Path string }
 
 // witnessed is a line of the file.
@@ -61,7 +62,22 @@ func parseWitnessed(text []byte) (line witnessed, ok bool) {
 	return line, err == nil && line.Note != ""
 }
 
-// append adds a head and returns when it is on the disk.
+// see adds a head and returns when it is on the disk, unless the newest one is as new.
+func (w Witness) see(head Head, keys PublicKeys) error {
+	return w.alone(func(*os.File) error {
+		line, found, whole, err := w.newest()
+		if err != nil {
+			return err
+		}
+		if found {
+			if newest, err := keys.Open(line.Note); err == nil && newest.Size >= head.Size {
+				return nil
+			}
+		}
+		return w.append(head, whole)
+	})
+}
+
 func (w Witness) append(head Head, whole bool) error {
 	line, err := json.Marshal(witnessed{head.SignedAt, head.Note})
 	if err != nil {
@@ -78,54 +94,15 @@ func (w Witness) append(head Head, whole bool) error {
 	return errors.Join(writeErr, file.Sync(), file.Close())
 }
 
-// see adds a head, unless the newest one is as new.
-func (w Witness) see(head Head, keys PublicKeys) error {
-	line, found, whole, err := w.newest()
+// alone changes the file while no other process does. The lock is on its folder, because the file itself may be replaced.
+func (w Witness) alone(change func(folder *os.File) error) error {
+	folder, err := os.Open(filepath.Dir(w.Path))
 	if err != nil {
 		return err
 	}
-	if found {
-		if newest, err := keys.Open(line.Note); err == nil && newest.Size >= head.Size {
-			return nil
-		}
+	defer folder.Close() // which gives the lock back
+	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", folder.Name(), err)
 	}
-	return w.append(head, whole)
-}
-
-// heads returns the heads of the file that one of these keys signed.
-func (w Witness) heads(keys PublicKeys) ([]Head, error) {
-	file, err := os.Open(w.Path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	lines, _, err := readHeads(file)
-	var heads []Head
-	for _, line := range lines {
-		if head, err := keys.Open(line.Note); err == nil {
-			head.SignedAt = line.SignedAt
-			heads = append(heads, head)
-		}
-	}
-	return heads, err
-}
-
-// readHeads reads heads that somebody kept: one signed note, or lines as a Witness has them. Lines that cannot be read
-// are counted.
-func readHeads(from io.Reader) (lines []witnessed, unreadable int, err error) {
-	content, err := io.ReadAll(from)
-	if err != nil {
-		return nil, 0, fmt.Errorf("read the heads: %w", err)
-	}
-	if !bytes.HasPrefix(content, []byte("{")) {
-		return []witnessed{{Note: string(content)}}, 0, nil
-	}
-	for text := range bytes.Lines(content) {
-		if line, ok := parseWitnessed(text); ok {
-			lines = append(lines, line)
-		} else {
-			unreadable++
-		}
-	}
-	return lines, unreadable, nil
+	return change(folder)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/eventstore"
 	"github.com/voltrun/voltrun/eventstore/transfer"
@@ -203,6 +204,43 @@ func TestAnImportThatDidNotComeToItsEndGoesOn(t *testing.T) {
 	to.requireLife(t, ada)
 }
 
+func TestAnImportThatDidNotComeToItsEndCanBeGivenUp(t *testing.T) {
+	t.Parallel()
+	from, to := newInstance(t, 1, 20_000), newInstance(t, 2, 20_000)
+	ada := from.live(t, "ada@example.com", 180)
+	stays := to.live(t, "grace@example.com", 2)
+	file := from.exportAccount(t, ada.account, false)
+	abandon := func(account uuid.UUID) error {
+		return transfer.AbandonAccount(t.Context(), to.store, to.codec, account)
+	}
+	require.ErrorContains(t, abandon(ada.account), "nothing of it was imported here")
+	_, err := transfer.ImportAccount(t.Context(), &failing{to.store, 2}, to.codec, key, bytes.NewReader(file))
+	require.ErrorContains(t, err, "voltrun import --abandon "+ada.account.String())
+	live := projectionstest.Follow(t, to.store, to.codec, projections.All())
+	projectionstest.CatchUp(t, to.store, live)
+	queries := projections.NewQueries(to.store.Pool())
+	_, err = queries.Functions.Get(t.Context(), ada.account, ada.function)
+	require.NoError(t, err, "a part of it is here")
+
+	require.NoError(t, abandon(ada.account))
+	projectionstest.CatchUp(t, to.store, live)
+	_, err = queries.Functions.Get(t.Context(), ada.account, ada.function)
+	require.Error(t, err)
+	for _, e := range to.of(t, ada.account) {
+		fact, err := to.codec.Decode(t.Context(), e.NewEvent)
+		require.NoError(t, err)
+		if e.Type != (domain.AccountErased{}).EventType() {
+			require.Equal(t, domain.Redacted{Type: e.Type}, fact)
+		}
+	}
+	require.ErrorContains(t, abandon(ada.account), "was erased")
+	require.ErrorContains(t, abandon(stays.account), "it is here")
+	_, err = to.take(file)
+	require.ErrorContains(t, err, "is here already, or was")
+	to.register(t, ada.email) // it never belonged to the one that was given up
+	to.requireLife(t, stays)
+}
+
 // A long stream that is none of an execution comes in parts.
 func TestALongStreamIsImportedInParts(t *testing.T) {
 	t.Parallel()
@@ -212,7 +250,7 @@ func TestALongStreamIsImportedInParts(t *testing.T) {
 	for e := range from.store.ReadAll(t.Context(), 0) {
 		if e.Type == (domain.KeyUsed{}).EventType() {
 			uses = eventstore.Write{StreamID: e.StreamID, Expected: eventstore.Any}
-			for range 2500 {
+			for range 3999 {
 				use, err := from.codec.Encode(t.Context(), uuid.New(), domain.KeyUsed{KeyID: ada.key.ID, At: time.Now()}, e.Metadata)
 				require.NoError(t, err)
 				uses.Events = append(uses.Events, use)
@@ -224,4 +262,15 @@ func TestALongStreamIsImportedInParts(t *testing.T) {
 	_, err = to.take(from.exportAccount(t, ada.account, false))
 	require.NoError(t, err)
 	require.Len(t, to.of(t, ada.account), len(from.of(t, ada.account))+1)
+	require.Equal(t, from.lastUse(t, ada), to.lastUse(t, ada), "it follows the key that it says something about")
+}
+
+// lastUse is when a key was used last, as it is shown.
+func (i instance) lastUse(t *testing.T, l life) time.Time {
+	t.Helper()
+	projectionstest.CatchUp(t, i.store, projectionstest.Follow(t, i.store, i.codec, projections.All()))
+	found, err := projections.NewQueries(i.store.Pool()).Keys.Find(t.Context(), l.key.Prefix, commands.HashKey(l.key.Key))
+	require.NoError(t, err)
+	require.NotNil(t, found.LastUsed)
+	return *found.LastUsed
 }

@@ -36,6 +36,20 @@ func TestAnAlteredExportIsRefusedAndChangesNothing(t *testing.T) {
 	require.NoError(t, err, "there is room for the true one")
 }
 
+// Such as a download that broke.
+func TestAFileThatEndsInTheMiddleIsSaidToDoSo(t *testing.T) {
+	t.Parallel()
+	from, to := newInstance(t, 1, 1000), newInstance(t, 2, 1000)
+	ada := from.live(t, "ada@example.com", 20)
+	whole, _ := from.exportLog(t)
+	for kind, file := range map[string][]byte{"a log": whole, "an account": from.exportAccount(t, ada.account, false)} {
+		for _, part := range []int{5, 9} {
+			_, err := to.take(file[:len(file)*part/10])
+			require.Regexp(t, `^nothing was imported: the file ends in the middle \(line \d\d+\); get it again$`, err.Error(), kind)
+		}
+	}
+}
+
 // alterations are wrong forms of a file, by what was done to it.
 func alterations(t *testing.T, file []byte) map[string][]byte {
 	t.Helper()

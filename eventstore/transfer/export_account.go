@@ -14,15 +14,10 @@ import (
 	"github.com/voltrun/voltrun/eventstore/postgres"
 )
 
-// Payloads has what has left the log, see archive.Archive.
-type Payloads interface {
-	Payload(ctx context.Context, position eventstore.Position) ([]byte, error)
-}
-
 // AccountOptions say what of an account is exported.
 type AccountOptions struct {
-	Archive    Payloads // has the payloads that are not in the log
-	Unfinished bool     // executions that have not ended go along: where they are imported, they are run or given up
+	Archive    eventstore.Archive // has the payloads that are not in the log
+	Unfinished bool               // executions that have not ended go along: where they are imported, they are run or given up
 }
 
 // streamsAtOnce is how many streams are read in one round trip.
@@ -31,7 +26,7 @@ const streamsAtOnce = 200
 // ExportAccount writes everything that happened to an account, with its secrets. Servers may run while it works: it sees one
 // moment. The streams stand in the order in which they are imported, each as a whole.
 func (s Source) ExportAccount(ctx context.Context, key Key, account uuid.UUID, opts AccountOptions, to io.Writer) (Summary, error) {
-	x := accountExport{s, opts, account, newWriter(to, key), key.sealer(), Summary{}}
+	x := accountExport{s, opts, account, newWriter(to, key), key.box(), Summary{}}
 	err := pgx.BeginTxFunc(ctx, s.Store.Pool(), snapshot, func(tx pgx.Tx) error { return x.run(ctx, tx) })
 	if err != nil {
 		return Summary{}, fmt.Errorf("export account %s: %w", account, err)
@@ -45,7 +40,7 @@ type accountExport struct {
 	AccountOptions
 	account uuid.UUID
 	out     *writer
-	sealer  sealer
+	box     *eventstore.Box
 	done    Summary
 }
 
@@ -85,11 +80,12 @@ type stream struct {
 }
 
 // importOrder sorts streams by what must be there before what: functions before their executions, and last of all what lets
-// anybody in. The rest keeps its order.
+// anybody in. A key's last use counts behind the key. The rest keeps its order.
 const importOrder = `case
 	when type like 'function.%' then 0
 	when type like 'session.%' or type = 'key.created' then 2
-	when type like 'account.%' or type like 'email.%' then 3
+	when type = 'key.used' then 3
+	when type like 'account.%' or type like 'email.%' then 4
 	else 1 end`
 
 // streams lists the account's streams in the order of their import.
@@ -204,8 +200,7 @@ func (x *accountExport) exportEvent(ctx context.Context, e eventstore.Event, lea
 		return err
 	}
 	out := eventOf(e)
-	_, out.Plain = eventstore.PlainDisclosure(e.Data)
-	out.Data, out.Disclosure = nil, x.sealer.seal(disclosure, e.ID[:], []byte(e.Type))
+	out.Data, out.Disclosure = nil, x.box.Seal(nil, disclosure, e.ID[:], []byte(e.Type))
 	out.Leaf = leaf
 	x.done.Events++
 	return x.out.write(record{Event: out})

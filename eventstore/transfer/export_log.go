@@ -85,7 +85,7 @@ func (s Source) exportSecrets(ctx context.Context, tx pgx.Tx, w *writer, where s
 		return err
 	}
 	defer rows.Close()
-	sealer := w.key.sealer()
+	box := w.key.box()
 	for rows.Next() {
 		var out secret
 		var content []byte
@@ -99,7 +99,7 @@ func (s Source) exportSecrets(ctx context.Context, tx pgx.Tx, w *writer, where s
 			}
 			content = unwrapped[:]
 		}
-		out.Sealed = sealer.seal(content, out.Owner[:], []byte(out.Name))
+		out.Sealed = box.Seal(nil, content, out.Owner[:], []byte(out.Name))
 		if err := w.write(record{Secret: &out}); err != nil {
 			return err
 		}

@@ -114,16 +114,24 @@ func (r *reader) records() iter.Seq2[record, error] {
 
 func (r *reader) next() (record, error) {
 	if !r.lines.Scan() {
-		return record{}, errAltered
+		return record{}, r.broken()
 	}
 	var rec record
 	if err := json.Unmarshal(r.lines.Bytes(), &rec); err != nil {
-		return record{}, errAltered
+		return record{}, r.broken()
 	}
 	r.hash.Write(r.lines.Bytes())
 	r.hash.Write([]byte{'\n'})
 	r.read++
 	return rec, nil
+}
+
+// broken tells why there is no line where one should be.
+func (r *reader) broken() error {
+	if err := r.lines.Err(); errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("the file ends in the middle (line %d); get it again", r.read+1)
+	}
+	return errAltered
 }
 
 // checkEnd checks the last line against everything before it.

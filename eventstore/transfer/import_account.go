@@ -27,7 +27,7 @@ type Log interface {
 // The file is read twice. Unless it is whole and as it was exported, and there is room for the account here, nothing
 // changes.
 func ImportAccount(ctx context.Context, log Log, codec *eventstore.Codec, key Key, from io.ReadSeeker) (Summary, error) {
-	i := accountImport{log: log, codec: codec, sealer: key.sealer()}
+	i := accountImport{log: log, codec: codec, box: key.box()}
 	checked, err := i.read(from, key, i.check)
 	if err == nil {
 		err = i.requireRoom(ctx)
@@ -46,16 +46,17 @@ func ImportAccount(ctx context.Context, log Log, codec *eventstore.Codec, key Ke
 		err = i.finish(ctx, checked)
 	}
 	if err != nil {
-		return Summary{}, fmt.Errorf("the account was not imported; import the same file again to go on: %w", err)
+		return Summary{}, fmt.Errorf("the account was not imported; import the same file again to go on, or give it up with voltrun import --abandon %s: %w", i.of, err)
 	}
 	return Summary{Header: checked.header, Events: i.events, SHA256: checked.sum}, nil
 }
 
 type accountImport struct {
-	log    Log
-	codec  *eventstore.Codec
-	sealer sealer
+	log   Log
+	codec *eventstore.Codec
+	box   *eventstore.Box
 
+	of      uuid.UUID // whom the file says it is about
 	account domain.Account
 	address uuid.UUID // the stream of its email address
 	events  int
@@ -74,6 +75,7 @@ func (i *accountImport) read(from io.Reader, key Key, use func(record) error) (*
 	if r.header.Of != oneAccount {
 		return nil, errors.New("the file holds a whole log and not one account")
 	}
+	i.of = r.header.Account
 	for rec, err := range r.records() {
 		if err == nil {
 			err = use(rec)
@@ -88,11 +90,15 @@ func (i *accountImport) read(from io.Reader, key Key, use func(record) error) (*
 // check makes sure that a record is what it should be, and finds out whom the file is about.
 func (i *accountImport) check(r record) error {
 	switch {
+	case r.Secret != nil && r.Secret.Owner != i.of:
+		return fmt.Errorf("the file is about account %s, and has a secret of %s in it", i.of, r.Secret.Owner)
 	case r.Secret != nil:
 		_, err := i.secret(*r.Secret)
 		return err
 	case r.Event == nil:
 		return errAltered
+	case r.Event.AccountID != i.of:
+		return fmt.Errorf("the file is about account %s, and has an event of %s in it", i.of, r.Event.AccountID)
 	}
 	e, disclosure, err := i.open(*r.Event)
 	if err != nil {
@@ -113,13 +119,13 @@ func (i *accountImport) check(r record) error {
 }
 
 func (i *accountImport) secret(s secret) ([]byte, error) {
-	return i.sealer.open(s.Sealed, s.Owner[:], []byte(s.Name))
+	return open(i.box, s.Sealed, s.Owner[:], []byte(s.Name))
 }
 
 // open returns an event and what it says.
 func (i *accountImport) open(from event) (eventstore.Event, []byte, error) {
 	e := from.stored()
-	disclosure, err := i.sealer.open(from.Disclosure, e.ID[:], []byte(e.Type))
+	disclosure, err := open(i.box, from.Disclosure, e.ID[:], []byte(e.Type))
 	if err == nil {
 		err = checkDisclosure(i.codec, e, disclosure)
 	}
@@ -128,7 +134,7 @@ func (i *accountImport) open(from event) (eventstore.Event, []byte, error) {
 
 // requireRoom refuses an account that is here already, or whose email address is somebody's here.
 func (i *accountImport) requireRoom(ctx context.Context) error {
-	if i.account.ID == uuid.Nil || i.address == uuid.Nil {
+	if i.account.ID == uuid.Nil || i.account.ID != i.of || i.address == uuid.Nil {
 		return errAltered
 	}
 	known, err := i.streamOf(ctx, i.account.ID)

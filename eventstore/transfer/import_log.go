@@ -27,7 +27,7 @@ func ImportLog(
 	if r.header.Of != wholeLog {
 		return Summary{}, errors.New("the file holds one account and not a whole log")
 	}
-	i := logImport{codec: codec, sealer: key.sealer(), keys: map[uuid.UUID]eventstore.DataKey{}, erased: map[uuid.UUID]bool{}, done: Summary{Header: r.header}}
+	i := logImport{codec: codec, box: key.box(), keys: map[uuid.UUID]eventstore.DataKey{}, erased: map[uuid.UUID]bool{}, done: Summary{Header: r.header}}
 	c, stop := newCursor(r)
 	defer stop()
 	err = store.FillEmpty(ctx, func(tx pgx.Tx, copyEvents func(func() (*eventstore.Event, error)) error) error {
@@ -55,7 +55,7 @@ func ImportLog(
 // logImport writes a whole log into an empty one.
 type logImport struct {
 	codec  *eventstore.Codec
-	sealer sealer
+	box    *eventstore.Box
 	keys   map[uuid.UUID]eventstore.DataKey
 	erased map[uuid.UUID]bool
 	done   Summary
@@ -65,7 +65,7 @@ type logImport struct {
 func (i *logImport) secrets(ctx context.Context, tx pgx.Tx, c *cursor) error {
 	for ; c.record.Secret != nil; c.advance() {
 		s := c.record.Secret
-		content, err := i.sealer.open(s.Sealed, s.Owner[:], []byte(s.Name))
+		content, err := open(i.box, s.Sealed, s.Owner[:], []byte(s.Name))
 		if err != nil {
 			return err
 		}

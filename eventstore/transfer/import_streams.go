@@ -62,7 +62,7 @@ func (i *accountImport) take(ctx context.Context, r record) error {
 	if err != nil {
 		return err
 	}
-	e.NewEvent, err = i.codec.Reseal(ctx, withOrigin(e, r.Event.Leaf), disclosure, r.Event.Plain)
+	e.NewEvent, err = i.codec.Reseal(ctx, withOrigin(e, r.Event.Leaf), disclosure)
 	if err != nil {
 		return err
 	}
@@ -95,13 +95,13 @@ func withOrigin(e eventstore.Event, leaf []byte) eventstore.NewEvent {
 	return e.NewEvent
 }
 
-// divide appends what was read of a stream that is too long for one append.
+// divide appends what was read of a stream that is too long for one append, but for the newest event: see holdNewest.
 func (i *accountImport) divide(ctx context.Context) error {
-	w := i.current
-	if strings.HasPrefix(w.Events[0].Type, "execution.") || i.isLast(w) || len(w.Events) < appendEvents && sizeOf(w) < appendBytes {
+	w, n := i.current, len(i.current.Events)-1
+	if strings.HasPrefix(w.Events[0].Type, "execution.") || i.isLast(w) || n == 0 || len(w.Events) < appendEvents && sizeOf(w) < appendBytes {
 		return nil
 	}
-	i.current = eventstore.Write{StreamID: w.StreamID, Expected: w.Expected + eventstore.ExpectedVersion(len(w.Events))}
+	w, i.current = splitAt(w, n)
 	if err := i.flush(ctx); err != nil { // so that nothing overtakes
 		return err
 	}
@@ -124,12 +124,31 @@ func (i *accountImport) endStream(ctx context.Context) error {
 	case i.isLast(w):
 		i.last.add(w)
 		return nil
+	case w.Events[0].Type == (domain.KeyUsed{}).EventType():
+		w = i.holdNewest(w)
 	}
-	i.pending.add(w)
+	if len(w.Events) > 0 {
+		i.pending.add(w)
+	}
 	if i.pending.full() {
 		return i.flush(ctx)
 	}
 	return nil
+}
+
+// holdNewest leaves the newest use of a key for the end, when the key is there that it says something about. All uses may be
+// too many for that append.
+func (i *accountImport) holdNewest(uses eventstore.Write) (rest eventstore.Write) {
+	rest, newest := splitAt(uses, len(uses.Events)-1)
+	i.last.add(newest)
+	return rest
+}
+
+// splitAt makes two writes of one, the first with n events.
+func splitAt(w eventstore.Write, n int) (first, second eventstore.Write) {
+	second = eventstore.Write{StreamID: w.StreamID, Expected: w.Expected + eventstore.ExpectedVersion(n), Events: w.Events[n:]}
+	w.Events = w.Events[:n]
+	return w, second
 }
 
 // flush appends the streams that wait.

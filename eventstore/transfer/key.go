@@ -1,17 +1,15 @@
 package transfer
 
 import (
-	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"slices"
 	"strings"
 
-	"golang.org/x/crypto/chacha20poly1305"
+	"github.com/voltrun/voltrun/eventstore"
 )
 
 // Key seals an export. Whoever has it and the file can read all that is in it.
@@ -54,29 +52,12 @@ func (k Key) derive(use string) []byte {
 	return key
 }
 
-// sealer seals what must not stand in a file as it is.
-type sealer struct{ aead cipher.AEAD }
+// box seals what must not stand in a file as it is.
+func (k Key) box() *eventstore.Box { return eventstore.NewBox([32]byte(k.derive("seal"))) }
 
-func (k Key) sealer() sealer {
-	aead, err := chacha20poly1305.NewX(k.derive("seal"))
-	if err != nil {
-		panic(err) // only for a key of another length
-	}
-	return sealer{aead}
-}
-
-// seal seals content that belongs to something, so that nobody can move it elsewhere unnoticed.
-func (s sealer) seal(content []byte, belongsTo ...[]byte) []byte {
-	sealed := make([]byte, chacha20poly1305.NonceSizeX, chacha20poly1305.NonceSizeX+len(content)+chacha20poly1305.Overhead)
-	_, _ = rand.Read(sealed) // never fails, by its contract
-	return s.aead.Seal(sealed, sealed, content, slices.Concat(belongsTo...))
-}
-
-func (s sealer) open(sealed []byte, belongsTo ...[]byte) ([]byte, error) {
-	if len(sealed) < chacha20poly1305.NonceSizeX {
-		return nil, errAltered
-	}
-	content, err := s.aead.Open([]byte{}, sealed[:chacha20poly1305.NonceSizeX], sealed[chacha20poly1305.NonceSizeX:], slices.Concat(belongsTo...))
+// open opens what was sealed in a file.
+func open(box *eventstore.Box, sealed []byte, belongsTo ...[]byte) ([]byte, error) {
+	content, err := box.Open(sealed, belongsTo...)
 	if err != nil {
 		return nil, errAltered
 	}

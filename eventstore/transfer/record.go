@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"time"
 
@@ -57,9 +56,9 @@ type row struct {
 
 // end proves that everything before it is there and as it was.
 type end struct {
-	Records int      `json:"records"`
-	SHA256  hexBytes `json:"sha256"` // of all lines before
-	MAC     hexBytes `json:"mac"`    // of that, under the transfer key
+	Records int            `json:"records"`
+	SHA256  eventstore.Hex `json:"sha256"` // of all lines before
+	MAC     eventstore.Hex `json:"mac"`    // of that, under the transfer key
 }
 
 // event is an event as it stands in the log.
@@ -78,13 +77,12 @@ type event struct {
 	CorrelationID uuid.UUID           `json:"correlation_id,omitzero"`
 	CausationID   uuid.UUID           `json:"causation_id,omitzero"`
 	Headers       map[string]string   `json:"headers,omitempty"`
-	Commitment    hexBytes            `json:"commitment"`
+	Commitment    eventstore.Hex      `json:"commitment"`
 
 	Data       []byte `json:"data,omitempty"`       // of a whole log: the payload as it stands there, null in the archive
 	Disclosure []byte `json:"disclosure,omitempty"` // of an account: sealed under the transfer key
-	Plain      bool   `json:"plain,omitempty"`      // the payload is not to be sealed for the account
 
-	Leaf hexBytes `json:"leaf,omitempty"` // of an account: the hash of the event's leaf in the log's proof, as far as it had one
+	Leaf eventstore.Hex `json:"leaf,omitempty"` // of an account: the hash of the event's leaf in the log's proof, as far as it had one
 }
 
 func eventOf(e eventstore.Event) *event {
@@ -107,16 +105,4 @@ func (e *event) stored() eventstore.Event {
 	}
 	copy(stored.Commitment[:], e.Commitment)
 	return stored
-}
-
-// hexBytes are bytes that people compare by eye.
-type hexBytes []byte
-
-// MarshalText implements encoding.TextMarshaler.
-func (h hexBytes) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h), nil }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (h *hexBytes) UnmarshalText(text []byte) (err error) {
-	*h, err = hex.AppendDecode(nil, text)
-	return err
 }

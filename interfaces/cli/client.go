@@ -172,8 +172,8 @@ func (c *Client) request(ctx context.Context, method, path string, body any) (*h
 		}
 	}
 	request, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(content))
-	if err != nil {
-		return nil, fmt.Errorf("%q is not the address of a server: %w", c.base, err)
+	if err != nil || request.URL.Host == "" || !strings.HasPrefix(request.URL.Scheme, "http") {
+		return nil, fmt.Errorf("%q is not the address of a server; give one such as http://localhost:8080", c.base)
 	}
 	request.Header.Set("Content-Type", "application/json")
 	if c.token != "" {

@@ -29,8 +29,10 @@ func ProjectionsStatus(ctx context.Context, baseURL, operatorToken string, out i
 		return err
 	}
 	list := health.Projections
-	if known, err := client.WithToken(operatorToken).Projections(ctx); operatorToken != "" && err == nil {
-		list = known // else the token is another server's
+	if operatorToken != "" {
+		if known, err := client.WithToken(operatorToken).Projections(ctx); err == nil {
+			list = known // else the token is another server's
+		}
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "PROJECTION\tSTATE\tPOSITION\tLAG\tERROR")
@@ -87,7 +89,7 @@ func ResumeProjection(ctx context.Context, baseURL, operatorToken, name string, 
 	client := NewClient(baseURL).WithToken(operatorToken)
 	var before Projection
 	if err := client.call(ctx, http.MethodPost, "/api/admin/projections/"+url.PathEscape(name)+"/resume", nil, &before); err != nil {
-		return err
+		return explainOperator(baseURL, err)
 	}
 	now, err := client.watch(ctx, before)
 	if err != nil {
@@ -98,6 +100,16 @@ func ResumeProjection(ctx context.Context, baseURL, operatorToken, name string, 
 	}
 	fmt.Fprintf(out, "%s goes on: it was at position %d, is at %d now, and has %d events to go\n", name, before.Position, now.Position, now.Lag)
 	return nil
+}
+
+// explainOperator tells what to do when a server does not take the operator's token.
+func explainOperator(baseURL string, err error) error {
+	var refused *APIError
+	if errors.As(err, &refused) && refused.Status == http.StatusUnauthorized {
+		return fmt.Errorf("the server at %s has another secret than this environment; run the command with the server's own "+
+			"VOLTRUN_DATA or JWT_SECRET", baseURL)
+	}
+	return err
 }
 
 // watch looks at a projection until it has caught up or is paused, or for a while.

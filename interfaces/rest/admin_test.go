@@ -27,9 +27,8 @@ func TestTheOperatorIsWhoeverHasTheFirstAccountOrTheSecret(t *testing.T) {
 	s := resttest.Start(t)
 	first, _ := register(t, s)
 	second, _ := register(t, s)
-	key := first.do("POST", "/api/keys", object{"name": "ci"}, 201)["key"].(string)
 	for what, c := range map[string]client{
-		"the first account": first, "a key of the first account": newClient(t, s).with("X-API-Key", key), "the secret": newClient(t, s).bearing(resttest.OperatorToken(t)),
+		"the first account": first, "the secret": newClient(t, s).bearing(resttest.OperatorToken(t)),
 	} {
 		require.Equal(t, http.StatusOK, c.call("GET", "/api/admin/projections", "").StatusCode, what)
 	}
@@ -39,6 +38,22 @@ func TestTheOperatorIsWhoeverHasTheFirstAccountOrTheSecret(t *testing.T) {
 		require.Equal(t, nothing["code"], got["code"])
 		require.Contains(t, got["error"], "There is nothing at "+r.path)
 		requireRefusal(t, newClient(t, s).call(r.method, r.path, ""), 401, r.path)
+	}
+	_, err := s.Rebuilds.Progress("keys")
+	require.Error(t, err, "nothing was started")
+}
+
+func TestAnAPIKeyDoesNotOperateTheServer(t *testing.T) {
+	t.Parallel()
+	s := resttest.Start(t)
+	first, _ := register(t, s)
+	second, _ := register(t, s)
+	keyOf := func(c client) string { return c.do("POST", "/api/keys", object{"name": "ci"}, 201)["key"].(string) }
+	firsts, seconds := newClient(t, s).with("X-API-Key", keyOf(first)), newClient(t, s).bearing(keyOf(second))
+	for _, r := range adminRoutes {
+		got := requireRefusal(t, firsts.call(r.method, r.path, ""), 403, r.path)
+		require.Contains(t, got["error"], "An API key cannot operate the server. Log in")
+		requireRefusal(t, seconds.call(r.method, r.path, ""), 404, "whose account is not the first, need not know what is there")
 	}
 	_, err := s.Rebuilds.Progress("keys")
 	require.Error(t, err, "nothing was started")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/domain"
@@ -33,6 +34,8 @@ type Config struct {
 	Live        *projections.Live
 	Rebuilds    *projections.Rebuilds
 	Accounts    Accounts
+	Executor    Executor // nil: what is accepted waits for another process
+	NoEgress    string   // why functions cannot be given the internet here; empty when they can
 	Health      Health
 	Proof       Proof
 
@@ -61,6 +64,8 @@ type API struct {
 	live        *projections.Live
 	rebuilds    *projections.Rebuilds
 	accounts    Accounts
+	executor    Executor
+	noEgress    string
 	health      Health
 	proof       Proof
 	retention   domain.Retention
@@ -69,7 +74,10 @@ type API struct {
 	keyUses     *keyUses
 	now         func() time.Time
 	logger      *slog.Logger
+	exports     exports
 	handler     http.Handler
+
+	knownKeys *lru.Cache[[32]byte, knownKey] // by their hashes
 
 	// deletedKeys are the ids of the keys that were deleted through this process and may still stand in the read model.
 	deletedKeys sync.Map
@@ -87,7 +95,7 @@ func New(c Config) (*API, error) {
 		return nil, fmt.Errorf("the secret for access tokens must have at least %d bytes, but has %d", MinSecretBytes, len(c.JWTSecret))
 	}
 	if !c.complete() {
-		return nil, errors.New("a part of the API's configuration is missing; only DevOrigins and Now have defaults")
+		return nil, errors.New("a part of the API's configuration is missing; only Executor, DevOrigins and Now have defaults")
 	}
 	if c.DevOrigins == nil {
 		c.DevOrigins = []string{DefaultDevOrigin}
@@ -98,8 +106,10 @@ func New(c Config) (*API, error) {
 	a := &API{
 		handlers: c.Commands, idempotency: c.Idempotency, queries: c.Queries, history: c.History, live: c.Live, rebuilds: c.Rebuilds,
 		health: c.Health, proof: c.Proof, retention: c.Retention, now: c.Now, logger: c.Logger,
-		accounts: c.Accounts, operator: newOperator(c.JWTSecret, c.Now, c.Accounts.First),
-		tokens: newTokens(c.JWTSecret, c.Now), keyUses: startKeyUses(c.Commands.NoteKeyUse.Handle, c.Now, c.Logger),
+		executor: c.Executor, noEgress: c.NoEgress, accounts: c.Accounts, knownKeys: newKnownKeys(),
+		operator: newOperator(c.JWTSecret, c.Now, c.Accounts.First),
+		tokens:   newTokens(c.JWTSecret, c.Now), keyUses: startKeyUses(c.Commands.NoteKeyUse.Handle, c.Now, c.Logger),
+		exports: exports{running: map[uuid.UUID]int{}},
 	}
 	a.handler = a.identify(a.observe(secure(allowOrigins(c.DevOrigins, a.router()))))
 	return a, nil

@@ -2,13 +2,12 @@ package rest
 
 import (
 	"context"
-	"strconv"
 	"time"
 
 	"github.com/voltrun/voltrun/projections"
 )
 
-// asOfHeader tells which position an answer of the past is of.
+// asOfHeader tells which moment an answer of the past is of.
 const asOfHeader = "X-VoltRun-As-Of"
 
 // queriesFor returns the read models as they are, or as they were at the moment that the request names.
@@ -21,15 +20,21 @@ func (a *API) queriesFor(ctx context.Context, r *request) (*projections.Queries,
 	if err := q.refusal(); err != nil || !named {
 		return a.queries, err
 	}
-	queries, position, err := a.history.AsOf(ctx, moment)
+	queries, resolved, err := a.history.AsOf(ctx, r.caller.accountID, moment)
 	if err != nil {
 		return nil, err
 	}
-	r.response.Set(asOfHeader, strconv.FormatInt(int64(position), 10))
+	r.response.Set(asOfHeader, resolved.String())
 	return queries, nil
 }
 
+const momentFormat = "a time like 2026-11-23T12:00:00Z or a position"
+
 func (q *listQuery) readMoment() (moment projections.Moment, named bool) {
+	if q.values.Has("as_of") && q.values.Get("as_of") == "" { // the answer would be taken for one of the past
+		q.refuse("as_of", "as_of must be %s, but is empty.", momentFormat)
+		return moment, false
+	}
 	q.read("as_of", func(value string) bool {
 		named = true
 		var isPosition bool
@@ -39,6 +44,6 @@ func (q *listQuery) readMoment() (moment projections.Moment, named bool) {
 		var err error
 		moment.Time, err = time.Parse(time.RFC3339, value)
 		return err == nil
-	}, "a time like 2026-11-23T12:00:00Z or a position")
+	}, momentFormat)
 	return moment, named
 }

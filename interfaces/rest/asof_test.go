@@ -198,7 +198,7 @@ func TestTheFutureAndWhatIsNoMomentAreRefused(t *testing.T) {
 	head := s.Head(t)
 	for _, moment := range []string{
 		fmt.Sprint(head + 1), "9223372036854775806", time.Now().Add(time.Minute).UTC().Format(time.RFC3339), "9999-12-31T23:59:59Z",
-		"-1", "1.5", "yesterday", "2026-11-23", "9223372036854775808", "%00",
+		"-1", "1.5", "yesterday", "2026-11-23", "9223372036854775808", "%00", "", "1&as_of=1", "1&as_of=",
 	} {
 		for _, path := range []string{"/api/functions", "/api/functions/" + uuid.NewString(), "/api/keys"} {
 			got := c.do("GET", path+"?as_of="+moment, nil, 400)

@@ -57,7 +57,7 @@ func (a *API) eventsOf(kind string) handler {
 func (a *API) answerHistory(ctx context.Context, r *request, audit projections.Audit) (int, any, error) {
 	r.response.Add("Vary", "Accept")
 	if wantsLines(r.Request) {
-		return http.StatusOK, lines{a, r.Request, a.history.Pages(r.Context(), r.caller.accountID, audit)}, nil
+		return http.StatusOK, lines{a, r.Request, r.caller.accountID, a.history.Pages(r.Context(), r.caller.accountID, audit)}, nil
 	}
 	page, err := a.history.Audit(ctx, r.caller.accountID, audit)
 	return answerPage(r, page, err)
@@ -68,7 +68,7 @@ func parseAudit(q *listQuery) (projections.Audit, error) {
 	var audit projections.Audit
 	q.readTypes(&audit)
 	q.read("actor", func(value string) bool { return readActor(value, &audit) },
-		"a kind of actor (%v), the id of an actor, or the prefix of an API key", actorKinds)
+		"a kind of actor (%s), the id of an actor, or the prefix of an API key", choice(actorKinds))
 	q.read("subject", func(value string) (ok bool) {
 		audit.Subject, ok = parseID(value)
 		return ok

@@ -5,11 +5,14 @@ import (
 	"encoding/hex"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/voltrun/voltrun/commands"
 	"github.com/voltrun/voltrun/domain"
+	"github.com/voltrun/voltrun/projections"
 )
 
 var (
@@ -58,13 +61,46 @@ func credentialOf(r *http.Request) string {
 	return r.Header.Get("X-API-Key")
 }
 
+// keysKnownFor is for how long a key that was found is not looked up again: so long may one go on that was deleted through
+// another server.
+const (
+	keysKnownFor = time.Second
+	keysKnown    = 10_000
+)
+
+// knownKey is a key that was found a moment ago.
+type knownKey struct {
+	projections.Key
+	until time.Time
+}
+
+func newKnownKeys() *lru.Cache[[32]byte, knownKey] {
+	cache, err := lru.New[[32]byte, knownKey](keysKnown)
+	if err != nil {
+		panic(err) // only for a size below one
+	}
+	return cache
+}
+
+func (a *API) findKey(ctx context.Context, credential string) (projections.Key, error) {
+	hash := commands.HashKey(credential)
+	if known, ok := a.knownKeys.Get([32]byte(hash)); ok && time.Now().Before(known.until) {
+		return known.Key, nil
+	}
+	key, err := a.queries.Keys.Find(ctx, commands.PrefixOfKey(credential), hash)
+	if err == nil {
+		a.knownKeys.Add([32]byte(hash), knownKey{key, time.Now().Add(keysKnownFor)})
+	}
+	return key, err
+}
+
 // authenticateKey finds the key that somebody holds. What cannot be a key is not looked up.
 func (a *API) authenticateKey(ctx context.Context, credential string) (caller, error) {
 	secret, err := hex.DecodeString(strings.TrimPrefix(credential, commands.KeyPrefix))
 	if err != nil || len(secret) != keyBytes {
 		return caller{}, errKeyInvalid
 	}
-	key, err := a.queries.Keys.Find(ctx, commands.PrefixOfKey(credential), commands.HashKey(credential))
+	key, err := a.findKey(ctx, credential)
 	if err != nil {
 		return caller{}, err
 	}

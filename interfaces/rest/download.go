@@ -4,12 +4,15 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // download is a body that is a file of lines, written while it is made.
 type download struct {
 	api     *API
 	request *http.Request
+	account uuid.UUID
 	name    string
 	make    func(io.Writer) error
 }
@@ -18,13 +21,19 @@ type download struct {
 const partWithin = time.Minute
 
 func (d download) write(w http.ResponseWriter) {
+	end, err := d.api.exports.begin(d.account)
+	if err != nil {
+		d.api.refuse(w, d.request, err)
+		return
+	}
+	defer end()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Content-Disposition", `attachment; filename="`+d.name+`"`)
 	if d.request.Method == http.MethodHead {
 		return
 	}
 	out := &patientWriter{ResponseWriter: w, connection: http.NewResponseController(w)}
-	err := d.make(out)
+	err = d.make(out)
 	switch {
 	case err == nil || d.request.Context().Err() != nil: // or the client is gone
 	case !out.written:

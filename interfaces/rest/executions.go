@@ -31,7 +31,7 @@ func parseExecutionList(q *listQuery) (filter projections.ExecutionFilter, part 
 	q.read("status", func(value string) bool {
 		filter.Status = domain.ExecutionStatus(value)
 		return slices.Contains(domain.ExecutionStatuses(), filter.Status)
-	}, "one of %v", domain.ExecutionStatuses())
+	}, "%s", choice(domain.ExecutionStatuses()))
 	part = q.readPart(executionsPage)
 	return filter, part, q.refusal()
 }
@@ -46,6 +46,9 @@ func (a *API) getExecution(ctx context.Context, r *request) (int, any, error) {
 		return 0, nil, err
 	}
 	execution, err := queries.Executions.Get(ctx, r.caller.accountID, id)
+	if err == nil && execution.LogsArchived && queries == a.queries { // their rows are gone; those of the past were read from the archive
+		execution, err = a.history.WithLogs(ctx, r.caller.accountID, id)
+	}
 	return http.StatusOK, execution, err
 }
 
@@ -59,5 +62,8 @@ func (a *API) getLogs(ctx context.Context, r *request) (int, any, error) {
 		return 0, nil, err
 	}
 	logs, err := queries.Logs.Get(ctx, r.caller.accountID, id)
+	if err == nil && logs.Archived && queries == a.queries {
+		logs, err = a.history.Logs(ctx, r.caller.accountID, id)
+	}
 	return http.StatusOK, logs, err
 }

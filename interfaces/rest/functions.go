@@ -2,7 +2,6 @@ package rest
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 
 	"github.com/google/uuid"
@@ -57,6 +56,9 @@ func (a *API) createFunction(ctx context.Context, r *request) (int, any, error) 
 	if err := r.decode(&body); err != nil {
 		return 0, nil, err
 	}
+	if err := a.checkNetwork(body.Network); err != nil {
+		return 0, nil, err
+	}
 	id, position, err := r.commands.CreateFunction.Handle(ctx, r.origin(), domain.CreateFunction{
 		AccountID: r.caller.accountID, Name: body.Name, Description: body.Description, Runtime: body.Runtime, Code: body.Code,
 		EntryPoint: body.EntryPoint, MemoryMB: body.MemoryMB, TimeoutSec: body.TimeoutSec, Network: body.Network,
@@ -79,6 +81,9 @@ func (a *API) updateFunction(ctx context.Context, r *request) (int, any, error) 
 	if err := r.decode(&changes); err != nil {
 		return 0, nil, err
 	}
+	if err := a.checkNetwork(changes.Network); err != nil {
+		return 0, nil, err
+	}
 	position, err := r.commands.UpdateFunction.Handle(ctx, r.origin(), domain.UpdateFunction{
 		FunctionID: id, AccountID: r.caller.accountID, Changes: changes,
 	})
@@ -87,6 +92,14 @@ func (a *API) updateFunction(ctx context.Context, r *request) (int, any, error) 
 	}
 	function, err := a.writtenFunction(ctx, r, id, position)
 	return http.StatusOK, function, err
+}
+
+// checkNetwork refuses what this server could not give the function when it runs.
+func (a *API) checkNetwork(wanted *domain.Network) error {
+	if wanted == nil || *wanted != domain.NetworkEgress || a.noEgress == "" {
+		return nil
+	}
+	return domain.InvalidFields([]domain.FieldError{{Field: "network", Message: a.noEgress}})
 }
 
 // writtenFunction reads a function that was just written. When it cannot be seen yet or any more the answer must not say
@@ -115,32 +128,4 @@ func (a *API) deleteFunction(ctx context.Context, r *request) (int, any, error) 
 	}
 	a.awaitSeen(ctx, "functions", position)
 	return http.StatusOK, messageBody{"The function was deleted. What it ran stays readable."}, nil
-}
-
-type acceptedBody struct {
-	ExecutionID uuid.UUID              `json:"execution_id"`
-	Status      domain.ExecutionStatus `json:"status"`
-	Message     string                 `json:"message"`
-}
-
-func (a *API) execute(ctx context.Context, r *request) (int, any, error) {
-	functionID, err := r.pathID("function")
-	if err != nil {
-		return 0, nil, err
-	}
-	var body struct {
-		Input json.RawMessage `json:"input"`
-	}
-	if err := r.decodeOptional(&body); err != nil {
-		return 0, nil, err
-	}
-	id, position, err := r.commands.RequestExecution.Handle(ctx, r.origin(), domain.RequestExecution{
-		AccountID: r.caller.accountID, FunctionID: functionID, Input: body.Input,
-	})
-	if err != nil {
-		return 0, nil, err
-	}
-	a.awaitSeen(ctx, "executions", position)
-	r.response.Set("Location", "/api/executions/"+id.String())
-	return http.StatusCreated, acceptedBody{id, domain.ExecutionPending, "The execution was accepted. GET /api/executions/" + id.String() + " tells how it goes."}, nil
 }

@@ -2,10 +2,12 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
+	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/projections"
 )
 
@@ -15,11 +17,14 @@ type Health struct {
 	Runtimes   []string                                            // the runtime words that this host serves
 	Ping       func(ctx context.Context) error                     // whether the store answers
 	Head       func(context.Context) (projections.Position, error) // the log's newest position
-	Executions func() (running, slots int)
+	Keys       func(context.Context) error                         // whether the data of every account can be opened, as far as is known
+	Executions func() ExecutionsHealth
+	Isolation  any        // how functions are kept apart, and what is enforced; nil: not told
+	Processes  func() any // what processes there are for functions; nil: not told
 }
 
 func (h Health) complete() bool {
-	return h.Ping != nil && h.Head != nil && h.Executions != nil
+	return h.Ping != nil && h.Head != nil && h.Keys != nil && h.Executions != nil
 }
 
 // healthyWithin is how long the store may take to answer, and the projections to show what the log held when they were
@@ -35,8 +40,10 @@ type healthBody struct {
 	Log         logHealth            `json:"log"`
 	Projections []projections.Status `json:"projections"`
 	Runtimes    []string             `json:"runtimes"`
-	Executions  executionsHealth     `json:"executions"`
+	Executions  ExecutionsHealth     `json:"executions"`
 	Proof       proofHealth          `json:"proof"`
+	Isolation   any                  `json:"isolation,omitempty"`
+	Processes   any                  `json:"processes,omitempty"`
 }
 
 type storeHealth struct {
@@ -54,19 +61,25 @@ type proofHealth struct {
 	Error    string     `json:"error,omitempty"`
 }
 
-type executionsHealth struct {
+// ExecutionsHealth is how busy this server's executor is.
+type ExecutionsHealth struct {
 	Running int `json:"running"`
 	Slots   int `json:"slots"`
+	Waiting int `json:"waiting"` // as far as this server knows
 }
 
 const (
 	healthOK          = "ok"
+	healthDegraded    = "degraded" // it serves, but not everybody
 	healthUnavailable = "unavailable"
 )
 
 func (a *API) checkHealth(ctx context.Context, r *request) (int, any, error) {
 	body := healthBody{Status: healthOK, Version: a.health.Version, Store: storeHealth{healthOK}, Runtimes: a.health.Runtimes}
-	body.Executions.Running, body.Executions.Slots = a.health.Executions()
+	body.Executions, body.Isolation = a.health.Executions(), a.health.Isolation
+	if a.health.Processes != nil {
+		body.Processes = a.health.Processes()
+	}
 	head, err := a.checkStore(ctx)
 	if err != nil {
 		a.logFailure(r.Request, "the health check did not reach the store", err)
@@ -78,11 +91,27 @@ func (a *API) checkHealth(ctx context.Context, r *request) (int, any, error) {
 		body.Error = broken
 	}
 	body.Log.Head, body.Projections = head, a.projectionStatus(head)
-	if body.Error != "" {
+	locked := a.checkKeys(ctx)
+	switch {
+	case locked != "" && body.Store.Status == healthOK: // it may be what keeps the rest
+		body.Status, body.Error = healthDegraded, locked
+	case body.Error != "":
 		body.Status = healthUnavailable
-		return http.StatusServiceUnavailable, body, nil
+	default:
+		return http.StatusOK, body, nil
 	}
-	return http.StatusOK, body, nil
+	return http.StatusServiceUnavailable, body, nil
+}
+
+// checkKeys says what keeps the data of accounts from being opened here, if anything.
+func (a *API) checkKeys(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, healthyWithin)
+	defer cancel()
+	var refusal *domain.Error
+	if errors.As(a.health.Keys(ctx), &refusal) {
+		return refusal.Message
+	}
+	return ""
 }
 
 func (a *API) checkStore(ctx context.Context) (head projections.Position, err error) {
@@ -121,6 +150,9 @@ func (a *API) checkProof(body *healthBody) string {
 	case status.Broken != "":
 		body.Proof.Error = "History is not what was signed: " + status.Broken + "."
 		return "The proof of history does not hold."
+	case status.OtherKey != "":
+		body.Proof.Error = status.OtherKey
+		return "The log is signed by another key than this server's."
 	case status.Failing:
 		body.Proof.Error = "The last head could not be signed. The server's log says why."
 	}

@@ -22,7 +22,7 @@ func TestHealthTellsHowEveryPartIs(t *testing.T) {
 	got := newClient(t, s.Server).do("GET", "/health", nil, 200)
 	require.Subset(t, got, object{
 		"status": "ok", "version": resttest.Version, "store": object{"status": "ok"}, "log": object{"head": float64(s.Head(t))},
-		"runtimes": []any{"nodejs", "python"}, "executions": object{"running": 0.0, "slots": 4.0},
+		"runtimes": []any{"nodejs", "python"}, "executions": object{"running": 0.0, "slots": 4.0, "waiting": 0.0},
 	})
 	require.NotContains(t, got, "error")
 	require.Len(t, got["projections"], len(projections.All()))

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/voltrun/voltrun/projections"
 )
 
@@ -28,6 +30,7 @@ func wantsLines(r *http.Request) bool {
 type lines struct {
 	api     *API
 	request *http.Request
+	account uuid.UUID
 	pages   iter.Seq2[[]projections.Entry, error]
 }
 
@@ -35,6 +38,12 @@ type lines struct {
 const pageWithin = 2 * time.Minute
 
 func (l lines) write(w http.ResponseWriter) {
+	end, err := l.api.exports.begin(l.account)
+	if err != nil {
+		l.api.refuse(w, l.request, err)
+		return
+	}
+	defer end()
 	w.Header().Set("Content-Type", linesType)
 	if l.request.Method == http.MethodHead {
 		return

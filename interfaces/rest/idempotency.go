@@ -84,7 +84,7 @@ func ownerOf(rt route, r *request) string {
 func (a *API) record(ctx context.Context, rt route, r *request, handlers *commands.Handlers) ([]byte, commands.Outcome) {
 	answer := &recording{Head: http.Header{}}
 	again := *r
-	again.commands, again.response = handlers, answer.Head
+	again.commands, again.response, again.repeatable = handlers, answer.Head, true
 	status, body, err := rt.handle(ctx, &again)
 	if err != nil {
 		a.refuse(answer, r.Request, err)

@@ -65,6 +65,7 @@ func (a *API) deleteKey(ctx context.Context, r *request) (int, any, error) {
 	if !a.awaitSeen(ctx, "keys", position) {
 		return 0, nil, errKeyMayWork
 	}
-	a.deletedKeys.Delete(id) // the read model tells everybody now
+	// The read model tells everybody now, but somebody may have read it just before.
+	time.AfterFunc(2*keysKnownFor, func() { a.deletedKeys.Delete(id) })
 	return http.StatusOK, messageBody{"The API key was deleted and works no more."}, nil
 }

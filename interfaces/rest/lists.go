@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/voltrun/voltrun/domain"
 	"github.com/voltrun/voltrun/projections"
@@ -43,8 +44,13 @@ func (q *listQuery) refusal() error {
 	return domain.InvalidFields(q.wrong)
 }
 
-// read hands a parameter to parse, which tells whether it can be used. One that is empty is as good as absent.
+// read hands a parameter to parse, which tells whether it can be used. One that is empty is as good as absent, and one that
+// comes several times is refused: nobody could know which of its values counts.
 func (q *listQuery) read(name string, parse func(value string) bool, format string, args ...any) {
+	if times := len(q.values[name]); times > 1 {
+		q.refuse(name, "%s must be given once, but is given %d times.", name, times)
+		return
+	}
 	q.readValue(name, q.values.Get(name), parse, format, args...)
 }
 
@@ -52,8 +58,26 @@ func (q *listQuery) readValue(name, value string, parse func(value string) bool,
 	if value == "" || parse(value) {
 		return
 	}
-	message := name + " must be " + fmt.Sprintf(format, args...) + ", but is " + strconv.Quote(shorten(value)) + "."
-	q.wrong = append(q.wrong, domain.FieldError{Field: name, Message: message})
+	q.refuse(name, "%s must be %s, but is %s.", name, fmt.Sprintf(format, args...), strconv.Quote(shorten(value)))
+}
+
+func (q *listQuery) refuse(name, format string, args ...any) {
+	q.wrong = append(q.wrong, domain.FieldError{Field: name, Message: fmt.Sprintf(format, args...)})
+}
+
+// choice writes the values that there are to choose from for people.
+func choice[T ~string](values []T) string {
+	var text strings.Builder
+	for i, value := range values {
+		switch {
+		case i > 0 && i == len(values)-1:
+			text.WriteString(" or ")
+		case i > 0:
+			text.WriteString(", ")
+		}
+		text.WriteString(string(value))
+	}
+	return text.String()
 }
 
 // readPart reads which page is wanted.
@@ -83,8 +107,8 @@ func answerPage[T any](r *request, page projections.Page[T], err error) (int, an
 	if err == nil && page.Next > 0 {
 		query := r.URL.Query()
 		query.Set("cursor", encodeCursor(page.Next))
-		if position := r.response.Get(asOfHeader); position != "" {
-			query.Set("as_of", position) // all pages are of one moment, however its time was written
+		if moment := r.response.Get(asOfHeader); moment != "" {
+			query.Set("as_of", moment) // all pages are of one moment, however its time was written
 		}
 		r.response.Set("Link", fmt.Sprintf(`<%s?%s>; rel="next"`, r.URL.EscapedPath(), query.Encode()))
 	}

@@ -54,9 +54,15 @@ func TestAListNamesEveryParameterThatIsWrong(t *testing.T) {
 	require.ErrorAs(t, err, &refusal)
 	require.Equal(t, []domain.FieldError{
 		{Field: "function_id", Message: `function_id must be the id of a function, but is "7".`},
-		{Field: "status", Message: `status must be one of [pending running success failed], but is "done".`},
+		{Field: "status", Message: `status must be pending, running, success or failed, but is "done".`},
 		{Field: "limit", Message: `limit must be between 1 and 200, but is "201".`},
 		{Field: "cursor", Message: `cursor must be one that a Link header gave, but is "x".`},
+	}, refusal.Fields)
+	_, _, err = parseExecutionList(listOf(url.Values{"status": {"failed", "failed"}, "limit": {"1", "x"}}))
+	require.ErrorAs(t, err, &refusal)
+	require.Equal(t, []domain.FieldError{
+		{Field: "status", Message: "status must be given once, but is given 2 times."},
+		{Field: "limit", Message: "limit must be given once, but is given 2 times."},
 	}, refusal.Fields)
 	for _, limit := range []string{"0", "-1", "1.5", "1e2", "many", " 7", "99999999999999999999"} {
 		_, _, err := parseExecutionList(listOf(url.Values{"limit": {limit}}))

@@ -133,10 +133,10 @@ func allowOrigins(origins []string, next http.Handler) http.Handler {
 			return
 		}
 		h.Set("Access-Control-Allow-Origin", origin)
-		h.Set("Access-Control-Expose-Headers", "Idempotent-Replayed, Link, Location, Retry-After, X-Request-Id, X-VoltRun-As-Of")
+		h.Set("Access-Control-Expose-Headers", "Idempotent-Replayed, Link, Location, Preference-Applied, Retry-After, X-Request-Id, X-VoltRun-As-Of, X-VoltRun-Execution-Id, X-VoltRun-Log-Tail, X-VoltRun-Status")
 		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
 			h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE")
-			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, X-API-Key, X-Request-Id")
+			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, Prefer, X-API-Key, X-Request-Id")
 			h.Set("Access-Control-Max-Age", "600")
 			w.WriteHeader(http.StatusNoContent)
 			return

@@ -105,6 +105,7 @@ func TestErrorsBecomeStatusesAndNothingInternalIsShown(t *testing.T) {
 		{domain.Errorf(domain.Conflict, "No."), 409, false},
 		{domain.Errorf(domain.KeyReused, "No."), 422, false},
 		{domain.Errorf(domain.TooLarge, "No."), 413, false},
+		{domain.Errorf(domain.Busy, "No."), 429, false},
 		{domain.Errorf(domain.Unavailable, "No."), 503, false},
 		{fmt.Errorf("%w: %w", secret, domain.Errorf(domain.NotFound, "No.")), 404, false},
 		{fmt.Errorf("%w: %w", secret, context.DeadlineExceeded), 503, false},
@@ -123,7 +124,7 @@ func TestErrorsBecomeStatusesAndNothingInternalIsShown(t *testing.T) {
 		require.NotContains(t, w.Body.String(), "SELECT")
 		require.Equal(t, c.logged, strings.Contains(logged, "SELECT"), logged)
 		require.Equal(t, c.status == 401, w.Header().Get("WWW-Authenticate") != "")
-		require.Equal(t, c.status == 503, w.Header().Get("Retry-After") != "")
+		require.Equal(t, c.status == 503 || c.status == 429, w.Header().Get("Retry-After") != "")
 	}
 }
 

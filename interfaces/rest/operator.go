@@ -31,7 +31,11 @@ func OperatorToken(secret []byte, now time.Time) (string, error) {
 	return token, nil
 }
 
-// operator knows who runs this VoltRun: whoever shows an operator's token, and the holder of the first account.
+var errOperatorByKey = &domain.Error{Code: domain.Forbidden,
+	Message: "An API key cannot operate the server. Log in to this account and send the access token instead, or use the command voltrun on the server's host."}
+
+// operator knows who runs this VoltRun: whoever shows an operator's token, and the holder of the first account. API keys of
+// that account do not count: they are handed to programs, and one that leaks must not open the server.
 type operator struct {
 	secret       []byte
 	parser       *jwt.Parser
@@ -74,8 +78,13 @@ func (a *API) authenticateOperator(r *http.Request) (caller, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), answerWithin)
 	defer cancel()
 	isOperator, err := a.operator.holds(ctx, who.accountID)
-	if err == nil && !isOperator {
-		err = nothingAt(r)
+	switch {
+	case err != nil:
+		return caller{}, err
+	case !isOperator:
+		return caller{}, nothingAt(r)
+	case who.actor.Kind == domain.ActorAPIKey:
+		return caller{}, errOperatorByKey
 	}
-	return who, err
+	return who, nil
 }

@@ -36,6 +36,7 @@ type ProofStatus struct {
 	SignedAt time.Time // zero when nothing was signed yet
 	Failing  bool      // the last head could not be signed
 	Broken   string    // what is not as it was signed, in a sentence; empty when nothing is known to be
+	OtherKey string    // that somebody else's key signed the log, in sentences; empty when it was ours
 }
 
 func (p Proof) complete() bool {
@@ -81,7 +82,7 @@ func (a *API) getConsistency(ctx context.Context, r *request) (int, any, error) 
 	q := newListQuery(r)
 	from, to := q.readSize("from"), q.readSize("to")
 	if q.values.Get("from") == "" {
-		q.wrong = append(q.wrong, domain.FieldError{Field: "from", Message: "from is missing: the size of the head that you have."})
+		q.refuse("from", "from is missing: the size of the head that you have.")
 	}
 	if err := q.refusal(); err != nil {
 		return 0, nil, err
@@ -102,7 +103,7 @@ func (a *API) getBundle(_ context.Context, r *request) (int, any, error) {
 	if err := q.refusal(); err != nil {
 		return 0, nil, err
 	}
-	return http.StatusOK, download{a, r.Request, "voltrun-bundle.ndjson", func(w io.Writer) error {
+	return http.StatusOK, download{a, r.Request, r.caller.accountID, "voltrun-bundle.ndjson", func(w io.Writer) error {
 		return a.proof.Bundle(r.Context(), r.caller.accountID, execution, since, w)
 	}}, nil
 }

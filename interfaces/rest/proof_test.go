@@ -80,9 +80,10 @@ func requireEventProof(t *testing.T, p proof.EventProof, position int64) {
 	var bundle strings.Builder
 	lines := json.NewEncoder(&bundle)
 	require.NoError(t, lines.Encode(proof.Header{
-		Format: "voltrun bundle", Version: 1, PublicKey: p.Checkpoint.PublicKey, Head: p.Checkpoint.Note, Events: 1,
+		Format: "voltrun bundle", Version: 1, PublicKey: p.Checkpoint.PublicKey, Head: p.Checkpoint.Note,
 	}))
 	require.NoError(t, lines.Encode(p.Line))
+	require.NoError(t, lines.Encode(proof.End{Events: 1}))
 	report, err := proof.VerifyBundle(strings.NewReader(bundle.String()), proof.BundleVerification{})
 	require.NoError(t, err)
 	require.Empty(t, report.Problems)
@@ -111,7 +112,7 @@ func TestABundleHoldsAnAccountsOwnEventsAndVerifies(t *testing.T) {
 	require.NotContains(t, string(got.body), who["user"].(object)["id"])
 
 	one := s.must("GET", "/api/audit/bundle?execution="+s.ids["executions"], nil, 200)
-	require.Equal(t, 2, strings.Count(string(one.body), "\n"), "a header and the request")
+	require.Equal(t, 3, strings.Count(string(one.body), "\n"), "a header, the request and the end")
 	requireRefusal(t, other.call("GET", "/api/audit/bundle?execution="+s.ids["executions"], ""), 404, "somebody else's execution")
 	require.Empty(t, s.must("HEAD", "/api/audit/bundle", nil, 200).body)
 }
@@ -153,6 +154,10 @@ func TestWhatIsAskedWronglyOfTheProofIsRefused(t *testing.T) {
 			fmt.Sprintf("/api/audit/bundle?since=%d", head+1):          400,
 		} {
 			requireRefusal(t, s.call("GET", path, ""), status, path)
+		}
+		for parameter, path := range map[string]string{"since": "/api/audit/bundle", "from": "/api/audit/consistency"} {
+			refusal := requireRefusal(t, s.call("GET", fmt.Sprintf("%s?%s=%d", path, parameter, head+1), ""), 400, path)
+			require.Contains(t, refusal["error"], fmt.Sprintf("%s must be between 1 and %d", parameter, head), "it says what the client sent")
 		}
 	})
 }

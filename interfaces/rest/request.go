@@ -20,6 +20,8 @@ type request struct {
 	commands *commands.Handlers
 	body     []byte
 	response http.Header
+
+	repeatable bool // it has an idempotency key, under which it may be carried out again
 }
 
 // caller is who asks.

@@ -98,6 +98,11 @@ func (a *API) writeProblem(w http.ResponseWriter, r *http.Request, p problem) {
 	a.write(w, r, p.Status, p)
 }
 
+// problemOf makes the problem that is a part of another body.
+func problemOf(r *http.Request, status int, code, message string) problem {
+	return problem{Error: message, Code: code, Title: http.StatusText(status), Status: status, RequestID: requestID(r.Context())}
+}
+
 // ready is a body that is not to be made into JSON.
 type ready interface{ write(w http.ResponseWriter) }
 

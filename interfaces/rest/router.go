@@ -41,7 +41,11 @@ type route struct {
 	handle handler
 }
 
-const healthPath = "/health"
+const (
+	healthPath  = "/health"
+	executePath = "/api/functions/{id}/execute"
+	invokePath  = "/api/functions/{id}/invoke"
+)
 
 // routes is the whole API.
 func (a *API) routes() []route {
@@ -61,7 +65,8 @@ func (a *API) routes() []route {
 		{"PUT", "/api/functions/{id}", signedIn, functionBody, a.updateFunction},
 		{"DELETE", "/api/functions/{id}", signedIn, noBody, a.deleteFunction},
 		{"GET", "/api/functions/{id}/events", signedIn, noBody, a.eventsOf("function")},
-		{"POST", "/api/functions/{id}/execute", signedIn, executeBody, a.execute},
+		{"POST", executePath, signedIn, executeBody, a.execute},
+		{"POST", invokePath, signedIn, domain.MaxInputBytes, a.invoke},
 
 		{"GET", "/api/executions", signedIn, noBody, a.listExecutions},
 		{"GET", "/api/executions/{id}", signedIn, noBody, a.getExecution},
@@ -164,6 +169,14 @@ func (s *resource) allowed() string {
 // answerWithin bounds what happens between a request that was read and its answer.
 const answerWithin = 15 * time.Second
 
+// within says how long a request may take. What waits for a function may take as long as the function.
+func within(path string, r *http.Request) time.Duration {
+	if path == invokePath || path == executePath && r.Header.Values("Prefer") != nil {
+		return invokeWithin
+	}
+	return answerWithin
+}
+
 func (a *API) serve(rt route, w http.ResponseWriter, r *http.Request) {
 	status, body, err := a.answer(rt, w, r)
 	if err != nil {
@@ -190,7 +203,11 @@ func (a *API) answer(rt route, w http.ResponseWriter, r *http.Request) (int, any
 	if req.body, err = readBody(w, r, rt.limit); err != nil {
 		return 0, nil, err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), answerWithin)
+	limit := within(rt.path, r)
+	if limit > answerWithin {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(limit + answerWithin)) // else the server's own counts
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
 	if rt.method == http.MethodPost && r.Header.Values(idempotencyHeader) != nil {
 		return a.once(ctx, rt, req)

@@ -74,8 +74,8 @@ func serve(t testing.TB, dsn string, change []func(*rest.Config)) *Server {
 		JWTSecret: []byte(Secret), Logger: slog.New(slog.DiscardHandler),
 		Accounts: s.accounts,
 		Health: rest.Health{
-			Version: Version, Runtimes: []string{"nodejs", "python"}, Ping: s.Store.Ping, Head: s.Store.Head,
-			Executions: func() (running, slots int) { return 0, 4 },
+			Version: Version, Runtimes: []string{"nodejs", "python"}, Ping: s.Store.Ping, Head: s.Store.Head, Keys: func(context.Context) error { return nil },
+			Executions: func() rest.ExecutionsHealth { return rest.ExecutionsHealth{Slots: 4} },
 		},
 		Proof: s.proof(),
 	}
@@ -138,10 +138,7 @@ func (s *Server) proof() rest.Proof {
 		Bundle: func(ctx context.Context, account, execution uuid.UUID, since int64, to io.Writer) error {
 			return s.Prover.WriteBundle(ctx, proof.Excerpt{Account: account, Execution: execution, Since: since}, to)
 		},
-		Status: func() rest.ProofStatus {
-			status := s.Keeper.Status()
-			return rest.ProofStatus{Size: status.Size, SignedAt: status.SignedAt, Failing: status.Failing, Broken: status.Broken}
-		},
+		Status: func() rest.ProofStatus { return rest.ProofStatus(s.Keeper.Status()) },
 	}
 }
 
