@@ -27,7 +27,7 @@ const (
 )
 
 // startFloor starts the floor beside a server, on the same Postgres.
-func (s *server) startFloor(b *testing.B) (url string) {
+func (s *server) startFloor(b *testing.B) (url string, pid int) {
 	b.Helper()
 	socket := s.socket(b)
 	port := freePort(b)
@@ -46,7 +46,7 @@ func (s *server) startFloor(b *testing.B) (url string) {
 		}
 		return err == nil
 	}, 10*time.Second, 10*time.Millisecond)
-	return "http://127.0.0.1:" + port + "/invoke/1"
+	return "http://127.0.0.1:" + port + "/invoke/1", cmd.Process.Pid
 }
 
 // pace is what clients saw who called as fast as they could.
@@ -127,11 +127,25 @@ func newBenchServer(b *testing.B) (s *server, c client, key string, function uui
 // floor.
 func BenchmarkInvoke(b *testing.B) {
 	s, _, key, function := newBenchServer(b)
-	floor := post(s.startFloor(b), "", []byte(`{"n":1}`), http.StatusOK)
+	url, floorPID := s.startFloor(b)
+	floor := post(url, "", []byte(`{"n":1}`), http.StatusOK)
+	postgres, err := s.postgresPID()
+	require.NoError(b, err)
 	voltrun := post(s.url()+"/api/functions/"+function.String()+"/invoke", key, []byte(`{"n":1}`), http.StatusOK)
 	for b.Loop() {
 		for _, clients := range benchClients() {
 			f, v := bestOf(b, clients, floor, voltrun)
+			if clients == 32 {
+				for name, c := range map[string]struct {
+					call func(*http.Client) error
+					pid  int
+				}{"floor": {floor, floorPID}, "VoltRun": {voltrun, s.process.Process.Pid}} {
+					before := cpuOf(c.pid, postgres)
+					l := callFor(b, clients, invokeRound, c.call)
+					time.Sleep(300 * time.Millisecond) // what follows the log catches up
+					b.Logf("%s: %s", name, perCall(before, cpuOf(c.pid, postgres), len(l.latencies)))
+				}
+			}
 			b.Logf("floor    %2d clients %s", clients, f)
 			b.Logf("VoltRun  %2d clients %s  %.2f of the floor, %.2f of its median", clients, v, v.rate/f.rate, float64(v.median)/float64(f.median))
 			switch clients {

@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// How long a consumer of pages lets the log grow before it reads again: so much for each event of its last page, and no more
-// than that. A page costs the same few round trips and a flush however much is in it. One that follows a quiet log reads at
-// once, and so does one that somebody waits for.
+// A consumer of pages lets the log grow for a while before it reads again: so many times as long as its last page took, and
+// no longer than that. A page costs the same few round trips and a flush however little is in it. One that follows a quiet
+// log reads at once, and so does one that has more to read than a page, or that somebody waits for.
 const (
-	pacePerEvent = 50 * time.Microsecond
-	longestPace  = 25 * time.Millisecond
+	restPerWork = 8
+	longestRest = 50 * time.Millisecond
 )
 
 // pace keeps a consumer from reading a busy log in small pieces.
 type pace struct {
 	waiting atomic.Int32  // those who wait for the consumer
 	hurry   chan struct{} // holds a token when one has come
-	next    time.Time     // when the consumer may read again
+	began   time.Time     // when the last page was read; zero when it was full
 }
 
 func newPace() *pace { return &pace{hurry: make(chan struct{}, 1)} }
@@ -33,14 +33,22 @@ func (p *pace) await() (done func()) {
 	return func() { p.waiting.Add(-1) }
 }
 
-// read notes that a page of so many events is read.
+// read notes that a page of so many events is read now.
 func (p *pace) read(events int64) {
-	p.next = time.Now().Add(min(time.Duration(events)*pacePerEvent, longestPace))
+	p.began = time.Now()
+	if events >= pageEvents {
+		p.began = time.Time{}
+	}
 }
 
 // keep returns when the consumer may read again.
 func (p *pace) keep(ctx context.Context) error {
-	for wait := time.Until(p.next); wait > 0 && p.waiting.Load() == 0; wait = time.Until(p.next) {
+	if p.began.IsZero() {
+		return ctx.Err()
+	}
+	next := time.Now().Add(min(restPerWork*time.Since(p.began), longestRest))
+	p.began = time.Time{}
+	for wait := time.Until(next); wait > 0 && p.waiting.Load() == 0; wait = time.Until(next) {
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
