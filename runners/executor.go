@@ -185,18 +185,16 @@ func (e *Executor) run(p *Place, attempt *domain.Attempt) {
 	defer cancel()
 	id := attempt.Execution.ID
 	e.activate(id, activeRun{attempt.Execution.AccountID, cancel})
-	r := &reporter{
-		recorder: e.recorder, attempt: attempt, giveUp: e.reports, stopRun: cancel, logger: e.config.Logger,
-		lines: make(chan domain.ExecutionLogLine, maxBatchLines), end: make(chan domain.Event, 1),
-	}
-	go func() {
-		invocation := Invocation{ExecutionID: id, Function: attempt.Function, Input: attempt.Execution.Input}
-		pass := e.gate.enter()
-		defer e.gate.leave(pass)
-		r.end <- e.runner.Run(ctx, invocation, func(line domain.ExecutionLogLine) { r.lines <- line })
-	}()
-	outcome := r.report()
+	r := &reporter{recorder: e.recorder, attempt: attempt, giveUp: e.reports, stopRun: cancel, logger: e.config.Logger, reports: make(chan struct{}, 1)}
+	outcome := r.end(e.execute(ctx, attempt, r.line))
 	e.finish(p, id, outcome)
+}
+
+// execute runs the function.
+func (e *Executor) execute(ctx context.Context, attempt *domain.Attempt, emit func(domain.ExecutionLogLine)) domain.Event {
+	pass := e.gate.enter()
+	defer e.gate.leave(pass)
+	return e.runner.Run(ctx, Invocation{ExecutionID: attempt.Execution.ID, Function: attempt.Function, Input: attempt.Execution.Input}, emit)
 }
 
 // activate makes a run one that can be ended for its account's sake, which may have been erased while it was claimed.
