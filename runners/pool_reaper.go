@@ -3,7 +3,7 @@ package runners
 import "time"
 
 // freezeAfter is how long a worker is idle before it is paused.
-const freezeAfter = 100 * time.Millisecond
+const freezeAfter = time.Second
 
 // startMemory is what a process is taken to need until that is known, in bytes.
 const startMemory = 24 << 20

@@ -11,7 +11,7 @@ import (
 // log reads at once, and so does one that has more to read than a page, or that somebody waits for.
 const (
 	restPerWork = 8
-	longestRest = 50 * time.Millisecond
+	longestRest = 100 * time.Millisecond
 )
 
 // pace keeps a consumer from reading a busy log in small pieces.

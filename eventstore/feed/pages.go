@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
-	"slices"
-	"strings"
 
 	wsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -48,40 +46,58 @@ func InPage(msg *message.Message, handle func(ctx context.Context, tx Tx, page P
 	return t.native(func(conn *pgx.Conn) error { return handle(msg.Context(), conn, page) })
 }
 
-// pageEventsQuery reads a row for each position, to prove that none is missing, but the data of the wanted types only:
-// most of a log is what other consumers want.
-var pageEventsQuery = "select " + strings.Replace(postgres.EventColumns, " data", " case when type = any($3) then data end", 1) +
-	" from events where position between $1 and $2 order by position"
+// pageEventsQuery reads the wanted types only: most of a log is what other consumers want. That none of any type is missing is
+// counted where they are.
+const (
+	pageCountQuery  = "select count(*) from events where position between $1 and $2"
+	pageEventsQuery = "select " + postgres.EventColumns + " from events where position between $1 and $2 and type = any($3) order by position"
+	missingQuery    = `select min(p) from generate_series($1::bigint, $2::bigint) p
+		where not exists (select from events e where e.position = p and e.position between $1 and $2)`
+)
 
 // Events yields the page's events of the wanted types in order, as they come from the connection: tx is free for other
 // statements when the last one was yielded. It may be called again. An event of any type that is missing is an error.
 func (p Page) Events(ctx context.Context, tx Tx) iter.Seq2[eventstore.Event, error] {
 	return func(yield func(eventstore.Event, error) bool) {
+		if err := p.requireWhole(ctx, tx); err != nil {
+			yield(eventstore.Event{}, err)
+			return
+		}
 		rows, err := tx.Query(ctx, pageEventsQuery, p.From, p.To, p.Types)
 		if err != nil {
-			yield(eventstore.Event{}, fmt.Errorf("read events %d to %d: %w", p.From, p.To, err))
+			yield(eventstore.Event{}, p.unread(err))
 			return
 		}
 		defer rows.Close()
-		next := p.From
-		for ; rows.Next(); next++ {
+		for rows.Next() {
 			event, err := postgres.ParseEvent(rows.RawValues())
-			if err == nil && event.Position != next {
-				err = fmt.Errorf("event %d is missing in the log", next)
-			}
-			if err == nil && !slices.Contains(p.Types, event.Type) {
-				continue
-			}
 			if !yield(event, err) || err != nil {
 				return
 			}
 		}
 		if err := rows.Err(); err != nil {
-			yield(eventstore.Event{}, fmt.Errorf("read events %d to %d: %w", p.From, p.To, err))
-		} else if next <= p.To {
-			yield(eventstore.Event{}, fmt.Errorf("event %d is missing in the log", next))
+			yield(eventstore.Event{}, p.unread(err))
 		}
 	}
+}
+
+func (p Page) unread(err error) error {
+	return fmt.Errorf("read events %d to %d: %w", p.From, p.To, err)
+}
+
+// requireWhole makes sure that there is an event at each position.
+func (p Page) requireWhole(ctx context.Context, tx Tx) error {
+	var there, missing eventstore.Position
+	if err := tx.QueryRow(ctx, pageCountQuery, p.From, p.To).Scan(&there); err != nil {
+		return p.unread(err)
+	}
+	if there == p.To-p.From+1 {
+		return nil
+	}
+	if err := tx.QueryRow(ctx, missingQuery, p.From, p.To).Scan(&missing); err != nil {
+		return p.unread(err)
+	}
+	return fmt.Errorf("event %d is missing in the log", missing)
 }
 
 // pages reads ranges of positions for a consumer.
