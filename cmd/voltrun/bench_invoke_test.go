@@ -133,7 +133,7 @@ func BenchmarkInvoke(b *testing.B) {
 	require.NoError(b, err)
 	voltrun := post(s.url()+"/api/functions/"+function.String()+"/invoke", key, []byte(`{"n":1}`), http.StatusOK)
 	for b.Loop() {
-		for _, clients := range benchClients() {
+		for _, clients := range []int{1, 8, 32} {
 			f, v := bestOf(b, clients, floor, voltrun)
 			if clients == 32 {
 				for name, c := range map[string]struct {
@@ -170,11 +170,4 @@ func bestOf(b *testing.B, clients int, calls ...func(*http.Client) error) (one, 
 		}
 	}
 	return best[0], best[1]
-}
-
-func benchClients() []int {
-	if os.Getenv("VRPROF") != "" {
-		return []int{32}
-	}
-	return []int{1, 8, 32}
 }

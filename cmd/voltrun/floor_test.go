@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"sync"
 
 	"github.com/gorilla/mux"
 	"github.com/jackc/pgx/v5"
@@ -112,7 +111,6 @@ func floorEvent(kind string, data json.RawMessage) []byte {
 
 // floorChild is a Node.js that answers lines with lines.
 type floorChild struct {
-	mu  sync.Mutex
 	in  io.Writer
 	out *bufio.Reader
 }

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,11 +30,6 @@ const asServer = "VOLTRUN_TEST_AS_COMMAND"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asServer) != "" {
-		if f := os.Getenv("VRPROF"); f != "" {
-			out, _ := os.Create(f)
-			_ = pprof.StartCPUProfile(out)
-			time.AfterFunc(25*time.Second, pprof.StopCPUProfile)
-		}
 		main()
 		return
 	}

@@ -14,8 +14,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// send posts a JSON text with headers, and returns the answer with its body.
-func (c client) send(t testing.TB, path, body string, headers ...string) (*http.Response, string) {
+// answered is an answer without its body.
+type answered struct {
+	StatusCode int
+	Header     http.Header
+}
+
+// send posts a JSON text with headers, and returns the answer and its body.
+func (c client) send(t testing.TB, path, body string, headers ...string) (answered, string) {
 	t.Helper()
 	request, err := http.NewRequest(http.MethodPost, c.url+path, bytes.NewReader([]byte(body)))
 	require.NoError(t, err)
@@ -28,10 +34,10 @@ func (c client) send(t testing.TB, path, body string, headers ...string) (*http.
 	defer response.Body.Close()
 	content, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
-	return response, string(content)
+	return answered{response.StatusCode, response.Header}, string(content)
 }
 
-func (c client) invoke(t testing.TB, function uuid.UUID, input string, headers ...string) (*http.Response, string) {
+func (c client) invoke(t testing.TB, function uuid.UUID, input string, headers ...string) (answered, string) {
 	t.Helper()
 	return c.send(t, "/api/functions/"+function.String()+"/invoke", input, headers...)
 }
