@@ -81,7 +81,7 @@ const invokedLately = 5 * time.Second
 // accountsKnown bounds for how many accounts it is remembered.
 const accountsKnown = 10_000
 
-// awaitInvoked lets an account that has just invoked something see it. An invocation does not wait itself: who gets the
+// awaitInvoked lets an account that has just run something see how it goes. An invocation does not wait itself: who gets the
 // output seldom asks what it was.
 func (a *API) awaitInvoked(ctx context.Context, accountID uuid.UUID) {
 	at, ok := a.invoked.Get(accountID)

@@ -131,6 +131,7 @@ func (a *API) execute(ctx context.Context, r *request) (int, any, error) {
 		answer.Status, answer.endBody = a.awaitEnd(ctx, s, wait)
 	}
 	a.awaitSeen(ctx, "executions", s.Position)
+	a.invoked.Add(r.caller.accountID, time.Now())
 	return http.StatusCreated, answer, nil
 }
 
