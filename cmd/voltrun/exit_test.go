@@ -92,8 +92,9 @@ func TestASecondCtrlCEndsTheServerAtOnce(t *testing.T) {
 	require.Eventually(t, func() bool { return strings.Contains(s.output.String(), "Ctrl-C again") }, 10*time.Second, time.Millisecond)
 	require.NoError(t, s.process.Process.Signal(os.Interrupt))
 	<-s.exited
-	require.Equal(t, syscall.SIGINT, s.process.ProcessState.Sys().(syscall.WaitStatus).Signal())
-	require.NotContains(t, s.output.String(), "Stopped.")
+	ended := s.process.ProcessState
 	s.process = nil
+	require.Equal(t, syscall.SIGINT, ended.Sys().(syscall.WaitStatus).Signal())
+	require.NotContains(t, s.output.String(), "Stopped.")
 	s.start(t) // and the next start recovers
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -60,6 +61,7 @@ func runServices(
 	case <-ctx.Done():
 	case exit = <-app.Wait():
 	}
+	signal.Reset(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP) // which main does as well, but maybe a moment after the promise
 	fmt.Fprintln(out, "Stopping: running functions get a few seconds to finish. Ctrl-C again ends it at once.")
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
