@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -61,15 +62,19 @@ func (d *bubblewrap) Start(ctx context.Context, spec Spec) (Instance, error) {
 	return d.launch(ctx, func(as *syscall.Credential) (*command, error) { return d.prepare(ctx, spec, as) })
 }
 
-// prepare hands the arguments over in a file: they name folders of the host, and bwrap stays visible in the sandbox as
-// its first process, with its arguments.
+// prepare hands the arguments over in a file, each with a NUL at its end: they name folders of the host, and bwrap stays
+// visible in the sandbox as its first process, with its arguments.
 func (d *bubblewrap) prepare(ctx context.Context, spec Spec, as *syscall.Credential) (*command, error) {
 	c := &command{
 		argv: []string{d.bwrap, "--args", "6", "--"}, dir: "/", limits: spec.Limits, launchers: 2, watch: watchChild,
 		attributes: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 	}
 	c.argv = append(append(c.argv, drop(as)...), gated(d.perTask(spec.Limits), becomeProgram, spec.Argv)...)
-	for _, content := range [][]byte{[]byte(strings.Join(d.arguments(spec, as), "\x00") + "\x00"), d.filter} {
+	arguments := d.arguments(spec, as)
+	if slices.ContainsFunc(arguments, func(argument string) bool { return strings.ContainsRune(argument, 0) }) {
+		return nil, errors.New("a variable or a path contains a NUL")
+	}
+	for _, content := range [][]byte{[]byte(strings.Join(arguments, "\x00") + "\x00"), d.filter} {
 		file, err := memoryFile("voltrun-sandbox", content)
 		if err != nil {
 			return nil, errors.Join(err, c.clean())

@@ -157,6 +157,13 @@ func TestAProgramSeesTheEnvironmentItIsGivenAndNoOther(t *testing.T) {
 	})
 }
 
+func TestAVariableCannotAddToBubblewrapsArguments(t *testing.T) {
+	t.Parallel()
+	d := openDriver(t, driversUnderTest["bwrap"])
+	_, err := d.Start(t.Context(), Spec{Argv: []string{"/bin/true"}, Env: []string{"A=\x00--bind\x00/\x00/"}, Limits: testLimits})
+	require.ErrorContains(t, err, "NUL")
+}
+
 func TestAProgramStartsInItsFolderForTemporaryFiles(t *testing.T) {
 	onEachDriver(t, func(t *testing.T, d Driver) {
 		out, exit := run(t, d, `[ "$PWD" = "$HOME" ] && echo content > file && cat "$TMPDIR/file" && ls -A`)

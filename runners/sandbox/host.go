@@ -11,10 +11,12 @@ import (
 	"github.com/voltrun/voltrun/runners/sandbox/limits"
 )
 
-// host is what every driver of this package takes from the host: users that programs run as, and control groups.
+// host is what every driver of this package takes from the host: users that programs run as, control groups, and a folder
+// for those files that programs write where they have none of their own.
 type host struct {
 	users  *users
 	groups *limits.Tree
+	folder *ownFolder
 }
 
 func openHost() (*host, error) {
@@ -22,12 +24,17 @@ func openHost() (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &host{users: users, groups: limits.Open()}, nil
+	folder, err := newOwnFolder("voltrun-tmp-")
+	if err != nil {
+		users.close()
+		return nil, err
+	}
+	return &host{users: users, groups: limits.Open(), folder: folder}, nil
 }
 
 func (h *host) close() error {
 	h.users.close()
-	return h.groups.Close()
+	return errors.Join(h.groups.Close(), h.folder.close())
 }
 
 // group makes a control group for a spec whose driver adds some processes of its own.

@@ -208,5 +208,5 @@ func (i *instance) release() error {
 	if err == nil {
 		i.users.giveBack(i.as)
 	}
-	return errors.Join(err, i.command.group.Close(), i.command.clean())
+	return errors.Join(err, i.command.clean(), i.command.group.Close()) // in this order: the group may hold who served the command
 }

@@ -72,7 +72,7 @@ func (d *landlocked) Start(ctx context.Context, spec Spec) (Instance, error) {
 }
 
 func (d *landlocked) prepare(spec Spec, as *syscall.Credential) (*command, error) {
-	tmp, err := makeTmp(as)
+	tmp, err := d.makeTmp(as)
 	if err != nil {
 		return nil, err
 	}

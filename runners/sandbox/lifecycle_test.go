@@ -5,6 +5,7 @@ package sandbox
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 )
 
 // A process of a sandbox is found on the host by a number of seconds that nobody else sleeps.
@@ -162,6 +164,25 @@ func TestTooMuchMemoryIsToldFromAnyOtherEnd(t *testing.T) {
 	})
 }
 
+func TestManyStartAtOnce(t *testing.T) {
+	onEachNamespaceDriver(t, func(t *testing.T, d Driver) {
+		var starts errgroup.Group
+		for n := range 24 {
+			starts.Go(func() error {
+				i, err := d.Start(t.Context(), Spec{Argv: []string{"/bin/sh", "-c", "exit " + strconv.Itoa(n)}, Limits: testLimits})
+				if err != nil {
+					return err
+				}
+				if code := i.Exit().Code; code != n {
+					err = fmt.Errorf("code %d of %d", code, n)
+				}
+				return errors.Join(err, i.Close())
+			})
+		}
+		require.NoError(t, starts.Wait())
+	})
+}
+
 func TestAStartEndsWithItsContext(t *testing.T) {
 	onEachDriver(t, func(t *testing.T, d Driver) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -216,7 +237,7 @@ func mountCount(t *testing.T) int {
 
 func temporaryFolders(t *testing.T) int {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(os.TempDir(), "voltrun-tmp-*"))
+	found, err := filepath.Glob(filepath.Join(os.TempDir(), "voltrun-*", "*"))
 	require.NoError(t, err)
 	return len(found)
 }

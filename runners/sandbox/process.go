@@ -49,7 +49,7 @@ func (d *processes) Start(ctx context.Context, spec Spec) (Instance, error) {
 }
 
 func (d *processes) prepare(spec Spec, as *syscall.Credential) (*command, error) {
-	tmp, err := makeTmp(as)
+	tmp, err := d.makeTmp(as)
 	if err != nil {
 		return nil, err
 	}
@@ -67,8 +67,8 @@ func (d *processes) prepare(spec Spec, as *syscall.Credential) (*command, error)
 func homeIn(tmp string) []string { return []string{"HOME=" + tmp, "TMPDIR=" + tmp} }
 
 // makeTmp makes a folder on the host for one instance, as its only folder to write to.
-func makeTmp(as *syscall.Credential) (string, error) {
-	tmp, err := os.MkdirTemp("", "voltrun-tmp-")
+func (h *host) makeTmp(as *syscall.Credential) (string, error) {
+	tmp, err := os.MkdirTemp(h.folder.path, "")
 	if err != nil || as == nil {
 		return tmp, err
 	}

@@ -36,18 +36,20 @@ var (
 
 // system is the read-only part of the host that is the same for every program.
 type system struct {
-	folder string            // on the host, made by us: etc, with mount points for the mounts
+	own    *ownFolder
+	folder string            // its path: etc, with mount points for the mounts
 	mounts []Mount           // of the host, in order
 	links  map[string]string // such as /bin to usr/bin
 }
 
 // newSystem makes /etc in a temporary folder.
 func newSystem() (*system, error) {
-	folder, err := os.MkdirTemp("", "voltrun-sandbox-")
+	own, err := newOwnFolder("voltrun-sandbox-")
 	if err != nil {
 		return nil, err
 	}
-	s := &system{folder: folder, mounts: []Mount{{"/usr", "/usr"}, {filepath.Join(folder, "etc"), "/etc"}}, links: map[string]string{}}
+	folder := own.path
+	s := &system{own: own, folder: folder, mounts: []Mount{{"/usr", "/usr"}, {filepath.Join(folder, "etc"), "/etc"}}, links: map[string]string{}}
 	s.findFolders()
 	if err = s.writeFiles(); err == nil {
 		err = s.takeFromHost()
@@ -59,7 +61,7 @@ func newSystem() (*system, error) {
 	return s, nil
 }
 
-func (s *system) close() error { return os.RemoveAll(s.folder) }
+func (s *system) close() error { return s.own.close() }
 
 // findFolders adds what stands beside /usr, which are links into it wherever the distribution is not very old.
 func (s *system) findFolders() {
@@ -73,9 +75,6 @@ func (s *system) findFolders() {
 }
 
 func (s *system) writeFiles() error {
-	if err := os.Chmod(s.folder, 0o755); err != nil {
-		return err
-	}
 	if err := makeFolder(filepath.Join(s.folder, "etc")); err != nil {
 		return err
 	}
