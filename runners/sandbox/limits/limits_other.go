@@ -54,9 +54,6 @@ func (g *Group) Freeze(bool) error { return nil }
 // Usage is zero.
 func (g *Group) Usage() Usage { return Usage{} }
 
-// Tasks counts nothing here.
-func (g *Group) Tasks() int64 { return 0 }
-
 // ResetPeak does nothing.
 func (g *Group) ResetPeak() {}
 
