@@ -19,8 +19,9 @@ import (
 // those not the ones below. What is not named is refused, and so is every call through another architecture's table.
 
 // notThere are calls that answer ENOSYS instead of EPERM: programs ask whether the kernel has them, and have another way
-// when it has not. glibc cannot make a thread when clone3 is merely forbidden.
-var notThere = []string{"clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "memfd_secret"}
+// when it has not. glibc cannot make a thread when clone3 is merely forbidden. A timer of timer_create's cannot be found
+// again, and would end a later invocation; alarm and setitimer can.
+var notThere = []string{"clone3", "timer_create", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "memfd_secret"}
 
 // refused are calls that Moby allows and that a function has no need of: they look into other processes, or reach parts
 // of the kernel that nothing but exploits asks for. The arguments of socket are looked at below.
@@ -91,13 +92,17 @@ func appliesHere(rule *moby.Syscall) bool {
 	return rule.Excludes == nil || !slices.Contains(rule.Excludes.Arches, runtime.GOARCH)
 }
 
-// conditional makes a rule out of Moby's two kinds of conditions: an argument has a value, or none of some bits.
+// conditional makes a rule out of Moby's two kinds of conditions: an argument has a value, or none of some bits. Of clone,
+// CLONE_PARENT is refused as well: such a child would be the server's, which nobody buries.
 func conditional(name string, args []specs.LinuxSeccompArg) seccomp.NameWithConditions {
 	rule := seccomp.NameWithConditions{Name: name}
 	for _, arg := range args {
 		operation := seccomp.Equal
 		if arg.Op == specs.OpMaskedEqual {
 			operation = seccomp.BitsNotSet
+		}
+		if name == "clone" {
+			arg.Value |= unix.CLONE_PARENT
 		}
 		rule.Conditions = append(rule.Conditions, seccomp.Condition{Argument: uint32(arg.Index), Operation: operation, Value: arg.Value})
 	}
