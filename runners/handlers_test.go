@@ -250,9 +250,10 @@ func TestTheLargestInputArrives(t *testing.T) {
 	}
 }
 
+// What a call leaves in its folder, the next call of the same process finds there: so it is removed here.
 func TestRunsDoNotSeeEachOther(t *testing.T) {
 	t.Parallel()
-	f := function("python", "import os, time\ndef handler(event):\n    open('mine', 'x').write(event)\n    time.sleep(0.05)\n    return open('mine').read()")
+	f := function("python", "import os, time\ndef handler(event):\n    open('mine', 'x').write(event)\n    time.sleep(0.05)\n    found = open('mine').read()\n    os.remove('mine')\n    return found")
 	var runs sync.WaitGroup
 	for i := range 8 {
 		runs.Go(func() {

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/voltrun/voltrun/domain"
+	"github.com/voltrun/voltrun/runners/sandbox"
 )
 
 func TestAForgedAnswerFailsTheRun(t *testing.T) {
@@ -169,4 +170,28 @@ func TestWhatGoesWrongInsideIsForTheServersLogAlone(t *testing.T) {
 	require.NotContains(t, failure.Error, workspacePrefix)
 	require.Contains(t, logged.String(), "function="+f.ID.String())
 	require.Contains(t, logged.String(), workspacePrefix)
+}
+
+// withoutEgress is a driver that cannot give egress on this host.
+type withoutEgress struct{ sandbox.Driver }
+
+func (d withoutEgress) Enforcement() sandbox.Enforcement {
+	enforced := d.Driver.Enforcement()
+	enforced.Network = map[string]sandbox.Strength{"none": sandbox.Hard, "egress": sandbox.Not}
+	return enforced
+}
+
+func TestWhereTheInternetCannotBeGivenSafelyAskingForItFails(t *testing.T) {
+	t.Parallel()
+	config := runner.config
+	config.Driver, config.Stems = withoutEgress{runner.config.Driver}, -1
+	pool, err := NewPool(config)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, pool.Close()) }()
+	f := function("python", "def handler(event):\n    return 1")
+	require.Equal(t, "1", runOn(t.Context(), pool, f, `{}`).output(t))
+	f.Network = domain.NetworkEgress
+	failure := runOn(t.Context(), pool, f, `{}`).failure(t)
+	require.Equal(t, domain.ErrorRuntimeUnavailable, failure.ErrorType)
+	require.Contains(t, failure.Error, `Set the function's network to "none"`)
 }

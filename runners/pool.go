@@ -21,6 +21,7 @@ import (
 type Pool struct {
 	config   PoolConfig
 	launcher *launcher
+	isolates bool
 	reuse    bool
 	freezes  bool
 
@@ -69,6 +70,7 @@ func newPool(config PoolConfig, alwaysReuse bool) (*Pool, error) {
 	p := &Pool{
 		config:   config,
 		launcher: &launcher{driver: config.Driver, workspaces: workspaces, limits: config.Limits},
+		isolates: enforced.Level != sandbox.LevelNone,
 		reuse:    alwaysReuse || enforced.Level != sandbox.LevelNone,
 		freezes:  enforced.Freeze,
 		workers:  map[*worker]struct{}{}, idle: map[workerKey]*worker{}, stocks: map[shape]*stock{}, stop: make(chan struct{}),
@@ -210,6 +212,10 @@ func (p *Pool) launch(ctx context.Context, w *worker, runtime string, shimArgume
 	}
 	if _, err := p.config.Runtimes.Resolve(runtime); err != nil {
 		return err
+	}
+	if w.shape.egress && p.isolates && p.config.Driver.Enforcement().Network["egress"] == sandbox.Not {
+		return domain.Errorf(domain.Unavailable, "This server cannot let a function reach the internet and nothing else. "+
+			"Set the function's network to %q, or tell the operator.", domain.NetworkNone)
 	}
 	if err := p.launcher.start(ctx, w, func() { p.died(w) }, shimArguments...); err != nil {
 		return err

@@ -22,7 +22,7 @@ type PoolConfig struct {
 
 // The defaults of a PoolConfig.
 const (
-	DefaultMaxProcesses   = 256
+	DefaultMaxProcesses   = 128 // each holds one of the host's 384 users, which several servers share
 	DefaultMemoryBudgetMB = 2048
 	DefaultIdleTimeout    = 10 * time.Minute
 	DefaultStems          = 8

@@ -67,7 +67,7 @@ func openPlain(runtimes *Runtimes) error {
 }
 
 func testConfig(driver sandbox.Driver, runtimes *Runtimes) PoolConfig {
-	return PoolConfig{Driver: driver, Runtimes: runtimes, Logger: quiet, Stems: 2}.withDefaults()
+	return PoolConfig{Driver: driver, Runtimes: runtimes, Stems: 2, MaxProcesses: 24}.withDefaults()
 }
 
 func closePools() (err error) {
