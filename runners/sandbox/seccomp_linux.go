@@ -72,7 +72,7 @@ func allowed(table *arch.Info, families []uint64) seccomp.SyscallGroup {
 			if len(rule.Args) == 0 {
 				group.Names = append(group.Names, name)
 			} else {
-				group.NamesWithCondtions = append(group.NamesWithCondtions, conditional(name, rule.Args))
+				group.NamesWithCondtions = append(group.NamesWithCondtions, conditional(name, argumentsOf(rule)))
 			}
 		}
 	}
@@ -92,17 +92,25 @@ func appliesHere(rule *moby.Syscall) bool {
 	return rule.Excludes == nil || !slices.Contains(rule.Excludes.Arches, runtime.GOARCH)
 }
 
-// conditional makes a rule out of Moby's two kinds of conditions: an argument has a value, or none of some bits. Of clone,
-// CLONE_PARENT is refused as well: such a child would be the server's, which nobody buries.
+// argumentsOf returns a rule's conditions. Of clone, CLONE_PARENT is refused as well: such a child would be the server's,
+// which nobody buries.
+func argumentsOf(rule *moby.Syscall) []specs.LinuxSeccompArg {
+	args := slices.Clone(rule.Args)
+	for i := range args {
+		if args[i].Op == specs.OpMaskedEqual && slices.Contains(rule.Names, "clone") {
+			args[i].Value |= unix.CLONE_PARENT
+		}
+	}
+	return args
+}
+
+// conditional makes a rule out of Moby's two kinds of conditions: an argument has a value, or none of some bits.
 func conditional(name string, args []specs.LinuxSeccompArg) seccomp.NameWithConditions {
 	rule := seccomp.NameWithConditions{Name: name}
 	for _, arg := range args {
 		operation := seccomp.Equal
 		if arg.Op == specs.OpMaskedEqual {
 			operation = seccomp.BitsNotSet
-		}
-		if name == "clone" {
-			arg.Value |= unix.CLONE_PARENT
 		}
 		rule.Conditions = append(rule.Conditions, seccomp.Condition{Argument: uint32(arg.Index), Operation: operation, Value: arg.Value})
 	}
