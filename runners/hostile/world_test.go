@@ -43,6 +43,7 @@ func temporaryFolder() (string, error) {
 
 // world is a server's pool, what is around it to be attacked, and a function that others should leave alone.
 type world struct {
+	first    bool // of the drivers that are tried
 	driver   sandbox.Driver
 	pool     *runners.Pool
 	bait     input
