@@ -202,14 +202,13 @@ function watchSilentTimers() {
 function watchJobs() {
   const { noDeprecation } = process;
   process.noDeprecation = true;
-  const { crypto, zlib } = { crypto: process.binding('crypto'), zlib: process.binding('zlib') };
+  const [crypto, zlib] = ['crypto', 'zlib'].map((name) => Object.values(process.binding?.(name) ?? {}));
   process.noDeprecation = noDeprecation;
   const counted = (done) => function (...results) {
     jobs--;
     return apply(done, this, results);
   };
-  for (const { prototype } of Object.values(crypto)) {
-    if (typeof prototype?.run !== 'function') continue;
+  for (const { prototype } of crypto.filter((each) => typeof each?.prototype?.run === 'function')) {
     const { run } = prototype;
     prototype.run = function () {
       if (typeof this.ondone === 'function') {
@@ -219,7 +218,7 @@ function watchJobs() {
       return apply(run, this, []);
     };
   }
-  for (const { prototype } of [zlib.Zlib, zlib.BrotliEncoder, zlib.BrotliDecoder]) {
+  for (const { prototype } of zlib.filter((each) => typeof each?.prototype?.init === 'function')) {
     const { init, write } = prototype;
     prototype.init = function (...settings) {
       return apply(init, this, settings.map((each) => (typeof each === 'function' ? counted(each) : each)));
