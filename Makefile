@@ -79,6 +79,10 @@ generated: generate
 bench: tools-system ## Measure the log beside raw Postgres as ratios, which fail when they are too low; wake-ups, runs and idling
 	$(GO) test -v -run '^$$' -bench . -timeout 40m ./eventstore/... ./commands/... ./projections/... ./runners/... ./cmd/...
 
+.PHONY: soak
+soak: tools-system ## Kill at random what a saturated server works with, and the server, for SOAK (10m); nothing may be lost or leak
+	VOLTRUN_SOAK=$(or $(SOAK),10m) $(GO) test -v -run TestASaturatedServer -timeout 60m ./cmd/voltrun
+
 .PHONY: fuzz
 fuzz: ## Fuzz the decoder of request bodies for a minute
 	$(GO) test -run '^$$' -fuzz . -fuzztime 1m ./interfaces/rest

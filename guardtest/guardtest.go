@@ -25,7 +25,7 @@ import (
 // Guard is a piece of code that keeps a promise.
 type Guard struct {
 	Name string
-	File string // of the package under test
+	File string // of the package under test, or of another that it uses, by the way there
 
 	// Code stands in the file, once or several times: an expression, or statements when Without is empty.
 	Code string
@@ -36,7 +36,8 @@ type Guard struct {
 	// Embedded is the variable with the text of a File that is not Go. Code and Without are text then.
 	Embedded string
 
-	// CaughtBy is the test, or Test/subtest, that must fail without the guard.
+	// CaughtBy is the test, or Test/subtest, that must fail without the guard. It is empty for a piece that is taken out
+	// together with the guard of the same name.
 	CaughtBy string
 }
 
@@ -50,12 +51,17 @@ func Run(t *testing.T, guards []Guard, env ...string) {
 	env = append(env, "RAPID_NOFAILFILE=true", "RAPID_SHRINKTIME=1ms")
 	var tests []string
 	for _, g := range guards {
-		tests = append(tests, g.test())
+		if g.CaughtBy != "" {
+			tests = append(tests, g.test())
+		}
 	}
 	slices.Sort(tests)
 	output, err := runTests(binary, strings.Join(slices.Compact(tests), "|"), append(slices.Clone(env), out+"="))
 	require.NoError(t, err, "with all guards in place:\n%s", output)
 	for _, g := range guards {
+		if g.CaughtBy == "" {
+			continue
+		}
 		t.Run(g.Name, func(t *testing.T) {
 			t.Parallel()
 			output, err := runTests(binary, g.test(), append(slices.Clone(env), out+"="+g.Name))
@@ -85,17 +91,14 @@ func runTests(binary, pattern string, env []string) (string, error) {
 // buildRemovable builds the tests of the package with guards that can be taken out.
 func buildRemovable(t *testing.T, guards []Guard) (binary string) {
 	t.Helper()
-	pkg, err := build.ImportDir(".", 0)
-	require.NoError(t, err)
-	dir, err := filepath.Abs(".")
-	require.NoError(t, err)
-	overlay := overlayOf(t, pkg.Name, guards)
 	temp := t.TempDir()
 	replace := map[string]string{}
-	for name, text := range overlay {
-		replacement := filepath.Join(temp, name)
+	for path, text := range overlayOf(t, guards) {
+		replacement := filepath.Join(temp, strings.ReplaceAll(path, "/", "_"))
 		require.NoError(t, os.WriteFile(replacement, []byte(text), 0o644))
-		replace[filepath.Join(dir, name)] = replacement
+		original, err := filepath.Abs(path)
+		require.NoError(t, err)
+		replace[original] = replacement
 	}
 	config, err := json.Marshal(map[string]any{"Replace": replace})
 	require.NoError(t, err)
@@ -117,11 +120,11 @@ func raceFlag() []string {
 	return nil
 }
 
-// overlayOf returns the files that are different, by name.
-func overlayOf(t *testing.T, pkg string, guards []Guard) map[string]string {
+// overlayOf returns the files that are different, by path. Each folder with a guard gets one file more.
+func overlayOf(t *testing.T, guards []Guard) map[string]string {
 	t.Helper()
 	files := map[string]string{}
-	var embedded strings.Builder
+	embedded := map[string]string{} // statements, by folder
 	for _, g := range guards {
 		text, changed := files[g.File]
 		if !changed {
@@ -135,9 +138,14 @@ func overlayOf(t *testing.T, pkg string, guards []Guard) map[string]string {
 			files[g.File] = strings.ReplaceAll(text, where, strings.Replace(where, g.Code, g.removable(), 1))
 			continue
 		}
-		fmt.Fprintf(&embedded, "\tif guardOut == %q {\n\t\t%s = strings.ReplaceAll(%[2]s, %q, %q)\n\t}\n", g.Name, g.Embedded, g.Code, g.Without)
+		embedded[filepath.Dir(g.File)] += fmt.Sprintf("\tif guardOut == %q {\n\t\t%s = strings.ReplaceAll(%[2]s, %q, %q)\n\t}\n", g.Name, g.Embedded, g.Code, g.Without)
 	}
-	files["guards_removable.go"] = fmt.Sprintf(removal, pkg, out, embedded.String())
+	for _, g := range guards {
+		folder := filepath.Dir(g.File)
+		pkg, err := build.ImportDir(folder, 0)
+		require.NoError(t, err)
+		files[filepath.Join(folder, "guards_removable.go")] = fmt.Sprintf(removal, pkg.Name, out, embedded[folder])
+	}
 	return files
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/voltrun/voltrun/domain"
 )
 
-// Limits of an execution's log. A longer line is split, what exceeds the log's limits is read and thrown away.
+// Limits of an execution's log, as it is kept. A longer line is split, what exceeds the log's limits is read and thrown away.
 const (
 	MaxLineBytes = 16 << 10
 	MaxLogBytes  = 1 << 20
@@ -80,14 +80,15 @@ func (l *runLog) add(stream domain.LogStream, text []byte, mark string) {
 	if l.truncated {
 		return
 	}
-	l.bytes += len(text) + 1
+	line := printable(string(text))
+	l.bytes += len(line) + 1
 	l.lines++
 	if l.bytes > MaxLogBytes || l.lines > MaxLogLines {
 		l.truncated = true
-		stream, text, mark = domain.System, fmt.Appendf(nil,
-			"The log ends here: an execution may log %d KiB in at most %d lines.", MaxLogBytes>>10, MaxLogLines), ""
+		stream, mark = domain.System, ""
+		line = fmt.Sprintf("The log ends here: an execution may log %d KiB in at most %d lines.", MaxLogBytes>>10, MaxLogLines)
 	}
-	l.emit(domain.ExecutionLogLine{Stream: stream, Text: printable(string(text)) + mark, At: time.Now().UTC()})
+	l.emit(domain.ExecutionLogLine{Stream: stream, Text: line + mark, At: time.Now().UTC()})
 }
 
 // ranOutOfMemory tells whether the process said on stderr that it had no memory left.

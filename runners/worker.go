@@ -72,7 +72,7 @@ type outcome struct {
 	measures  measures
 	memory    int64 // bytes that the worker has now
 	reusable  bool
-	untouched bool // the process was gone before it took anything of the invocation: another one may be asked
+	untouched bool // the process took nothing of the invocation before its end: another one may be asked
 }
 
 // invoke runs the function once. ctx ends it early, and with it the process.
@@ -191,12 +191,12 @@ func (w *worker) ended(f domain.Function, sent int, reason error) outcome {
 		o.verdict = timeoutVerdict(f)
 	case stopped == stoppedByServer:
 		o.verdict = stoppedVerdict
-	case closed:
+	case closed && !exit.OutOfMemory: // else it was on its way to its end, which takes a while with much to free
 		o.verdict = closedAnswerVerdict
 	default:
 		o.verdict = exitVerdict(f, exit, w.log.ranOutOfMemory())
-		o.untouched = waitingIn(w.instance.Requests()) == sent
 	}
+	o.untouched = w.stopped.Load() == 0 && waitingIn(w.instance.Requests()) == sent
 	return o
 }
 

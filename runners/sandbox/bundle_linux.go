@@ -138,7 +138,7 @@ func containerFilter() *specs.LinuxSeccomp {
 	for _, rule := range moby.DefaultProfile().Syscalls {
 		names := slices.DeleteFunc(slices.Clone(rule.Names), isRefused)
 		if rule.Action == specs.ActAllow && appliesHere(rule) && len(names) > 0 {
-			filter.Syscalls = append(filter.Syscalls, specs.LinuxSyscall{Names: names, Action: specs.ActAllow, Args: rule.Args})
+			filter.Syscalls = append(filter.Syscalls, specs.LinuxSyscall{Names: names, Action: specs.ActAllow, Args: argumentsOf(rule)})
 		}
 	}
 	for _, family := range socketFamilies {

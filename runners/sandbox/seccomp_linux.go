@@ -19,8 +19,9 @@ import (
 // those not the ones below. What is not named is refused, and so is every call through another architecture's table.
 
 // notThere are calls that answer ENOSYS instead of EPERM: programs ask whether the kernel has them, and have another way
-// when it has not. glibc cannot make a thread when clone3 is merely forbidden.
-var notThere = []string{"clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "memfd_secret"}
+// when it has not. glibc cannot make a thread when clone3 is merely forbidden. A timer of timer_create's cannot be found
+// again, and would end a later invocation; alarm and setitimer can.
+var notThere = []string{"clone3", "timer_create", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "memfd_secret"}
 
 // refused are calls that Moby allows and that a function has no need of: they look into other processes, or reach parts
 // of the kernel that nothing but exploits asks for. The arguments of socket are looked at below.
@@ -71,7 +72,7 @@ func allowed(table *arch.Info, families []uint64) seccomp.SyscallGroup {
 			if len(rule.Args) == 0 {
 				group.Names = append(group.Names, name)
 			} else {
-				group.NamesWithCondtions = append(group.NamesWithCondtions, conditional(name, rule.Args))
+				group.NamesWithCondtions = append(group.NamesWithCondtions, conditional(name, argumentsOf(rule)))
 			}
 		}
 	}
@@ -89,6 +90,18 @@ func appliesHere(rule *moby.Syscall) bool {
 		return false
 	}
 	return rule.Excludes == nil || !slices.Contains(rule.Excludes.Arches, runtime.GOARCH)
+}
+
+// argumentsOf returns a rule's conditions. Of clone, CLONE_PARENT is refused as well: such a child would be the server's,
+// which nobody buries.
+func argumentsOf(rule *moby.Syscall) []specs.LinuxSeccompArg {
+	args := slices.Clone(rule.Args)
+	for i := range args {
+		if args[i].Op == specs.OpMaskedEqual && slices.Contains(rule.Names, "clone") {
+			args[i].Value |= unix.CLONE_PARENT
+		}
+	}
+	return args
 }
 
 // conditional makes a rule out of Moby's two kinds of conditions: an argument has a value, or none of some bits.

@@ -50,6 +50,8 @@ var systemCalls = []struct {
 	{"io_uring_setup", unix.SYS_IO_URING_SETUP, 1, unix.ENOSYS},
 	{"userfaultfd", unix.SYS_USERFAULTFD, 0, unix.ENOSYS},
 	{"memfd_secret", unix.SYS_MEMFD_SECRET, 0, unix.ENOSYS},
+	{"timer_create", unix.SYS_TIMER_CREATE, 0, unix.ENOSYS},
+	{"clone of a sibling", unix.SYS_CLONE, unix.CLONE_PARENT | uintptr(unix.SIGCHLD), unix.EPERM},
 	{"clone of a user namespace", unix.SYS_CLONE, unix.CLONE_NEWUSER | uintptr(unix.SIGCHLD), unix.EPERM},
 }
 

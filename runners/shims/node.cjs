@@ -13,6 +13,7 @@ const { parse, stringify } = JSON;
 const { allocUnsafe, byteLength, from: bytesOf } = Buffer;
 const { wait } = Atomics;
 const { hasOwn } = Object;
+const { apply } = Reflect;
 const activeResources = process.getActiveResourcesInfo.bind(process);
 const listenerCount = process.listenerCount.bind(process);
 const exitAtOnce = process.reallyExit.bind(process);
@@ -38,13 +39,16 @@ let handler;
 let baseline; // what kept the event loop alive after the code was loaded
 let running = false; // an invocation
 let outcome; // of the running invocation, once its handler has settled
+let jobs = 0; // of cryptography and compression that go on, of which the event loop says nothing
 const silentTimers = new Set(); // that the function has made so that the event loop does not wait for them
 const threads = new Set(); // of the function's own, of which the event loop says nothing either
 let threadsAtLoading = 0;
+let thenAtLoading; // how promises are waited for; without that, no later invocation could be answered
 
 printTo('stdout', 1, STDOUT);
 printTo('stderr', 2, STDERR);
 watchSilentTimers();
+watchJobs();
 process.on('worker', (thread) => {
   threads.add(thread);
   thread.once('exit', () => threads.delete(thread));
@@ -169,7 +173,7 @@ function fail(event, thrown) {
 const MAY_STAY = /^(TCP|TLS|UDP|Pipe|TTY)(Socket|Server)?Wrap$/;
 
 function isClean() {
-  if (handler === undefined || leavesSilentTimer() || threads.size > threadsAtLoading) return false;
+  if (handler === undefined || jobs > 0 || leavesSilentTimer() || threads.size > threadsAtLoading || Promise.prototype.then !== thenAtLoading) return false;
   const left = activeResources();
   if (left.length === 0) return true;
   const allowed = baseline.slice();
@@ -194,6 +198,38 @@ function watchSilentTimers() {
   };
 }
 
+// watchJobs counts what Node's threads do for the function. Node has no other way to learn of it than its own bindings.
+function watchJobs() {
+  const { noDeprecation } = process;
+  process.noDeprecation = true;
+  const [crypto, zlib] = ['crypto', 'zlib'].map((name) => Object.values(process.binding?.(name) ?? {}));
+  process.noDeprecation = noDeprecation;
+  const counted = (done) => function (...results) {
+    jobs--;
+    return apply(done, this, results);
+  };
+  for (const { prototype } of crypto.filter((each) => typeof each?.prototype?.run === 'function')) {
+    const { run } = prototype;
+    prototype.run = function () {
+      if (typeof this.ondone === 'function') {
+        jobs++;
+        this.ondone = counted(this.ondone);
+      }
+      return apply(run, this, []);
+    };
+  }
+  for (const { prototype } of zlib.filter((each) => typeof each?.prototype?.init === 'function')) {
+    const { init, write } = prototype;
+    prototype.init = function (...settings) {
+      return apply(init, this, settings.map((each) => (typeof each === 'function' ? counted(each) : each)));
+    };
+    prototype.write = function (...pieces) {
+      jobs++;
+      return apply(write, this, pieces);
+    };
+  }
+}
+
 function leavesSilentTimer() {
   if (silentTimers.size === 0) return false;
   const timers = [...silentTimers];
@@ -208,6 +244,7 @@ async function load() {
   silentTimers.clear();
   baseline = activeResources();
   threadsAtLoading = threads.size;
+  thenAtLoading = Promise.prototype.then;
   handler = found;
 }
 

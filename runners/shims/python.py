@@ -18,10 +18,20 @@ PIECE = 4000  # of a print: with its head, it fits into what a pipe takes in one
 MAX_TEXT = 1 << 16  # characters of an error, at most
 VARARGS = 0x04  # inspect.CO_VARARGS
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-_encode_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
-_loads, _read, _write, _exit = json.loads, os.read, os.write, os._exit
+
+def keep(codec, *methods):
+    """Lets a coder have its methods for itself, so that a handler that patches json cannot break its own answer."""
+    for name in methods:
+        setattr(codec, name, getattr(codec, name))
+    return codec
+
+
+_encode = keep(json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")), "iterencode", "default").encode
+_encode_ascii = keep(json.JSONEncoder(allow_nan=False, separators=(",", ":")), "iterencode", "default").encode
+_loads = keep(json.JSONDecoder(), "raw_decode").decode
+_read, _write, _exit, _waitid = os.read, os.write, os._exit, getattr(os, "waitid", None)
 _threads, _timer = _thread._count, _signal.getitimer
+TIMERS = (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF)
 
 # The stacks of threads count as memory as soon as they are there, 8 MB each if nothing is said. 1 MB holds as many calls
 # as Python's own limit on recursion allows.
@@ -138,26 +148,27 @@ class Function:
         if isinstance(handler, type) and any("__call__" in vars(base) for base in handler.__mro__):
             handler = handler()  # a class whose objects are the handlers
         self._takes_context = takes_context(handler)
-        self._threads, self._timer = _threads(), _timer(_signal.ITIMER_REAL)
+        self._threads, self._timers = _threads(), [_timer(timer) for timer in TIMERS]
         self.handler = handler
 
     def is_clean(self):
         """Whether no work of the last invocation goes on: no thread, timer or child process beyond those of loading."""
         if self.handler is None or _threads() > self._threads:
             return False
-        if _timer(_signal.ITIMER_REAL) != (0.0, 0.0) == self._timer:
-            return False
+        for timer, loaded in zip(TIMERS, self._timers):
+            if _timer(timer) != (0.0, 0.0) == loaded:
+                return False
         return not has_child()
 
 
 def has_child():
+    if _waitid is None:
+        return False
     try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        _waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return False
-    except AttributeError:  # a system without waitid
-        pass
-    return hasattr(os, "waitid")
+    return True
 
 
 def main():
@@ -173,7 +184,7 @@ def main():
     while True:
         kind, invocation, payload = receive()
         if kind == b"i":
-            function = Function(_loads(payload))
+            function = Function(_loads(str(payload, "utf-8")))
         else:
             serve(function, invocation, payload)
 
@@ -183,7 +194,7 @@ def serve(function, invocation, payload):
     head, _, text = payload.partition(b"\n")
     token = invocation
     try:
-        kind, body = outcome(function, _loads(head), text)
+        kind, body = outcome(function, _loads(str(head, "utf-8")), text)
     except MemoryError:
         spare.clear()
         kind, body = b"M", b"null"
