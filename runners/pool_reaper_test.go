@@ -132,5 +132,5 @@ func TestAnIdleProcessIsPausedAndGoesOn(t *testing.T) {
 	}
 	before := beats()
 	time.Sleep(freezeAfter + time.Second)
-	require.Less(t, beats()-before, 120, "in a second there would be 200")
+	require.Less(t, beats()-before, 300, "in two seconds there would be 400")
 }

@@ -23,7 +23,7 @@ const All = "$all"
 // What one transaction reads at most. The limits in bytes bound the memory that a backlog of large events takes; an
 // event larger than the limit comes alone.
 const (
-	pageEvents  = 4000
+	pageEvents  = 1000
 	batchEvents = 100
 	readBytes   = 16 << 20
 )

@@ -106,7 +106,9 @@ func (l *accessLog) find(text string) string {
 func TestAnExportEndsWhenItsReaderIsGone(t *testing.T) {
 	t.Parallel()
 	access := &accessLog{}
-	c, _ := longHistory(t, 10_000, 5_000, func(config *rest.Config) { config.Logger = slog.New(slog.NewJSONHandler(access, nil)) })
+	c, _ := longHistory(t, 10_000, 5_000, func(config *rest.Config) {
+		config.Logger = slog.New(slog.NewJSONHandler(access, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
 	_, content := c.export("/api/audit")
 	_, err := io.ReadFull(content, make([]byte, 1<<20))
 	require.NoError(t, err)

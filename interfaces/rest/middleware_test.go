@@ -23,7 +23,7 @@ import (
 func serveOne(t *testing.T, r *http.Request, answer func(a *API, w http.ResponseWriter, r *http.Request)) (*httptest.ResponseRecorder, string) {
 	t.Helper()
 	var logged bytes.Buffer
-	a := &API{logger: slog.New(slog.NewJSONHandler(&logged, nil))}
+	a := &API{logger: slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	inner := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		traceOf(r.Context()).route = "/api/things/{id}"
 		answer(a, w, r)

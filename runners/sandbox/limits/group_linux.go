@@ -36,7 +36,7 @@ func newGroup(unified bool, folders map[string]string, b Bounds) (g *Group, err 
 		g.manager, err = fs.NewManager(&cgroups.Cgroup{Resources: resources}, maps.Clone(folders))
 	}
 	if err == nil {
-		err = g.manager.Set(resources)
+		err = g.set(resources)
 	}
 	if err == nil && unified {
 		g.folder, err = os.Open(g.folders[0])
@@ -45,6 +45,16 @@ func newGroup(unified bool, folders map[string]string, b Bounds) (g *Group, err 
 		g.counters = openCounters(unified, folders)
 	}
 	return g, err
+}
+
+// setting is held while limits are set: the library finds out some of its file names on the way, in variables that all groups
+// share.
+var setting sync.Mutex
+
+func (g *Group) set(resources *cgroups.Resources) error {
+	setting.Lock()
+	defer setting.Unlock()
+	return g.manager.Set(resources)
 }
 
 // resourcesOf leaves out what the host does not enforce, since setting it would be an error.
