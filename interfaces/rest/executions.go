@@ -51,6 +51,9 @@ func (a *API) getExecution(ctx context.Context, r *request) (int, any, error) {
 		return 0, nil, err
 	}
 	execution, err := queries.Executions.Get(ctx, r.caller.accountID, id)
+	if a.mayBeNew(ctx, queries, err) {
+		execution, err = queries.Executions.Get(ctx, r.caller.accountID, id)
+	}
 	if err == nil && execution.LogsArchived && queries == a.queries { // their rows are gone; those of the past were read from the archive
 		execution, err = a.history.WithLogs(ctx, r.caller.accountID, id)
 	}
@@ -68,6 +71,9 @@ func (a *API) getLogs(ctx context.Context, r *request) (int, any, error) {
 		return 0, nil, err
 	}
 	logs, err := queries.Logs.Get(ctx, r.caller.accountID, id)
+	if a.mayBeNew(ctx, queries, err) {
+		logs, err = queries.Logs.Get(ctx, r.caller.accountID, id)
+	}
 	if err == nil && logs.Archived && queries == a.queries {
 		logs, err = a.history.Logs(ctx, r.caller.accountID, id)
 	}
@@ -81,14 +87,24 @@ const invokedLately = 5 * time.Second
 // accountsKnown bounds for how many accounts it is remembered.
 const accountsKnown = 10_000
 
-// awaitInvoked lets an account that has just run something see how it goes. An invocation does not wait itself: who gets the
-// output seldom asks what it was.
+// awaitInvoked lets an account that has just run something see how it goes. The request does not wait itself: that would make
+// the read model keep pace with each of thousands, and who asks for an execution seldom looks at it at once.
 func (a *API) awaitInvoked(ctx context.Context, accountID uuid.UUID) {
 	at, ok := a.invoked.Get(accountID)
 	if !ok || time.Since(at) > invokedLately {
 		return
 	}
-	if head, err := a.health.Head(ctx); err == nil {
-		a.awaitSeen(ctx, "executions", head)
-	}
+	a.awaitHead(ctx)
+}
+
+// mayBeNew tells whether to look again for an execution that was not there: somebody may have asked for it a moment ago
+// through another server.
+func (a *API) mayBeNew(ctx context.Context, queries *projections.Queries, err error) bool {
+	return domain.IsCode(err, domain.NotFound) && queries == a.queries && a.awaitHead(ctx)
+}
+
+// awaitHead waits until executions are shown as the log has them now, and tells whether they are.
+func (a *API) awaitHead(ctx context.Context) bool {
+	head, err := a.health.Head(ctx)
+	return err == nil && a.awaitSeen(ctx, "executions", head)
 }

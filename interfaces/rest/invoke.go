@@ -130,7 +130,6 @@ func (a *API) execute(ctx context.Context, r *request) (int, any, error) {
 		r.response.Set("Preference-Applied", "wait="+strconv.Itoa(int(wait/time.Second)))
 		answer.Status, answer.endBody = a.awaitEnd(ctx, s, wait)
 	}
-	a.awaitSeen(ctx, "executions", s.Position)
 	a.invoked.Add(r.caller.accountID, time.Now())
 	return http.StatusCreated, answer, nil
 }
