@@ -117,7 +117,8 @@ func (h RequestExecutionHandler) begin(ctx context.Context, a acceptance, guard 
 		place.Leave()
 		return Accepted{}, err
 	}
-	place.Run(accepted.Attempt)
+	running := *accepted.Attempt // which moves on while the caller looks at what was accepted
+	place.Run(&running)
 	return accepted, nil
 }
 
