@@ -80,21 +80,24 @@ func newPool(config PoolConfig, alwaysReuse bool) (*Pool, error) {
 	return p, nil
 }
 
-// Run implements Runner. An invocation whose process is gone before it took anything of it is given to another process,
-// once; none is ever run again after its handler may have begun.
+// mostTries bounds to how many processes an invocation is given.
+const mostTries = 5
+
+// Run implements Runner. An invocation whose process is gone before it took anything of it is given to another process; none
+// is ever run again after its handler may have begun.
 func (p *Pool) Run(ctx context.Context, inv Invocation, emit func(domain.ExecutionLogLine)) domain.Event {
 	key, err := p.keyOf(inv.Function)
 	if err != nil {
 		return p.refusal(ctx, inv, err)
 	}
-	for again := false; ; again = true {
+	for tries := 1; ; tries++ {
 		w, err := p.acquire(ctx, key, inv.Function)
 		if err != nil {
 			return p.refusal(ctx, inv, err)
 		}
 		o := w.invoke(ctx, inv, emit)
 		p.release(w, o)
-		if !o.untouched || again {
+		if !o.untouched || tries == mostTries {
 			return o.verdict.event(o.measures)
 		}
 	}

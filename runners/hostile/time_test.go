@@ -3,7 +3,7 @@ package hostile
 import "github.com/voltrun/voltrun/domain"
 
 // times are handlers that do not end, and do not let themselves be interrupted.
-var times = append(oneOf(attack{runtime: "python", fails: domain.ErrorTimeout, timeout: 1, code: `
+var times = append(oneOf(attack{runtime: "python", fails: domain.ErrorTimeout, timeout: 3, code: `
 import re, traceback
 def attack(e):
     BODY
@@ -21,7 +21,7 @@ def attack(e):
 	"in a long computation": `10 ** (10 ** 8) % 7`,
 	"in a wait for a child": `subprocess.run(["sh", "-c", 'trap "" TERM INT; exec sleep "$0"', e["mark"]])`,
 	"in a deadlock":         `[lock := threading.Lock(), lock.acquire(), lock.acquire()]`,
-}), oneOf(attack{runtime: "nodejs", fails: domain.ErrorTimeout, timeout: 1, code: `
+}), oneOf(attack{runtime: "nodejs", fails: domain.ErrorTimeout, timeout: 3, code: `
 async function attack(e) {
   BODY
 }`}, "BODY", map[string]string{
