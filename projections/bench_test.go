@@ -218,7 +218,7 @@ func (l benchLog) pureSQL(b *testing.B) {
 				min(data->>'error_type') filter (where type = 'execution.failed'),
 				min(data->>'stack') filter (where type = 'execution.failed'),
 				coalesce((min(data->>'duration_ms') filter (where type in ('execution.completed', 'execution.failed')))::bigint, 0),
-				coalesce((min(data->>'memory_used') filter (where type in ('execution.completed', 'execution.failed')))::integer, 0),
+				coalesce((min(data->>'memory_used') filter (where type in ('execution.completed', 'execution.failed')))::integer, 0), 0, false,
 				min(recorded_at) filter (where type = 'execution.requested'),
 				min(recorded_at) filter (where type = 'execution.started'),
 				min(recorded_at) filter (where type in ('execution.completed', 'execution.failed')),

@@ -6,11 +6,13 @@ import (
 	"time"
 )
 
-// A consumer of pages lets the log grow for a while before it reads again: so many times as long as its last page took, and
-// no longer than that. A page costs the same few round trips and a flush however little is in it. One that follows a quiet
-// log reads at once, and so does one that has more to read than a page, or that somebody waits for.
+// A consumer of pages lets a busy log grow before it reads again: it owes so many times as much rest as its pages take, may owe
+// that much before it rests, and rests no longer than that at once. A page costs the same few round trips and a flush however
+// little is in it. One that follows a log in which little happens reads at once, and so does one that has more to read than a
+// page, or that somebody waits for.
 const (
-	restPerWork = 8
+	restPerWork = 4
+	mayOwe      = 25 * time.Millisecond
 	longestRest = 100 * time.Millisecond
 )
 
@@ -18,7 +20,9 @@ const (
 type pace struct {
 	waiting atomic.Int32  // those who wait for the consumer
 	hurry   chan struct{} // holds a token when one has come
-	began   time.Time     // when the last page was read; zero when it was full
+	began   time.Time     // when the last page was read; zero when it was full, or its rest is taken
+	owed    time.Duration // rest, at settled
+	settled time.Time
 }
 
 func newPace() *pace { return &pace{hurry: make(chan struct{}, 1)} }
@@ -43,13 +47,8 @@ func (p *pace) read(events int64) {
 
 // keep returns when the consumer may read again.
 func (p *pace) keep(ctx context.Context) error {
-	if p.began.IsZero() {
-		return ctx.Err()
-	}
-	next := time.Now().Add(min(restPerWork*time.Since(p.began), longestRest))
-	p.began = time.Time{}
-	for wait := time.Until(next); wait > 0 && p.waiting.Load() == 0; wait = time.Until(next) {
-		timer := time.NewTimer(wait)
+	for rest := p.settle(); rest > 0 && p.waiting.Load() == 0; rest = p.settle() {
+		timer := time.NewTimer(rest)
 		select {
 		case <-timer.C:
 		case <-p.hurry:
@@ -61,4 +60,16 @@ func (p *pace) keep(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// settle counts what the last page has cost and what time has paid of it, and returns how long to rest.
+func (p *pace) settle() time.Duration {
+	now := time.Now()
+	p.owed = max(0, p.owed-now.Sub(p.settled))
+	p.settled = now
+	if !p.began.IsZero() {
+		p.owed = min(p.owed+restPerWork*now.Sub(p.began), mayOwe+longestRest)
+		p.began = time.Time{}
+	}
+	return max(0, p.owed-mayOwe)
 }
